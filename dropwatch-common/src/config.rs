@@ -1,0 +1,36 @@
+//! Settings that the loader writes into the eBPF object before loading it.
+//!
+//! Both sides use the same names and sizes. The maps of globals are frozen after that, so the verifier
+//! treats every value as a constant and removes what is switched off.
+
+/// Index of each word in the `CONFIG` global.
+pub mod word {
+    /// Number of arguments of the `kfree_skb` tracepoint: 2 (5.10), 3 (6.1) or 4 (6.12 and later).
+    pub const KFREE_SKB_ARGS: usize = 0;
+    /// Detailed events per drop key, CPU and epoch; 0 = no limit.
+    pub const BUDGET: usize = 1;
+    /// Only this network namespace (inode number); 0 = all.
+    pub const NETNS: usize = 2;
+    /// 1 when [`super::DEV_WORDS`] select a device name.
+    pub const DEV: usize = 3;
+    /// This kernel's number of IP_RPFILTER; [`super::ABSENT`] when it has none.
+    pub const REASON_RPFILTER: usize = 4;
+    /// IP_LOCAL_SOURCE.
+    pub const REASON_LOCAL_SOURCE: usize = 5;
+    /// IP_INVALID_SOURCE.
+    pub const REASON_INVALID_SOURCE: usize = 6;
+    /// NOT_SPECIFIED.
+    pub const REASON_NOT_SPECIFIED: usize = 7;
+    /// A hook keeps refusals for the drop anchor to join.
+    pub const STASH: usize = 8;
+    /// The `fib_table_lookup` tracepoint keeps the last lookup of each CPU.
+    pub const LOOKUP: usize = 9;
+    /// Number of words.
+    pub const COUNT: usize = 16;
+}
+
+/// Four words: the wanted device name's 16 bytes as two u64, and the mask of the bytes that count.
+pub const DEV_WORDS: usize = 4;
+
+/// "This kernel does not have it": of an offset or a reason number.
+pub const ABSENT: u32 = u32::MAX;

@@ -1,0 +1,16 @@
+//! Names of the globals and maps in the eBPF object that the loader fills or reads.
+
+/// Global `[u32; FIELD_COUNT]`: offsets of [`crate::fields::FIELDS`].
+pub const OFFSETS: &str = "OFFSETS";
+/// Global `[u32; config::word::COUNT]`.
+pub const CONFIG: &str = "CONFIG";
+/// Global `[u64; config::DEV_WORDS]`.
+pub const DEV_FILTER: &str = "DEV_FILTER";
+/// Ring buffer of all records.
+pub const EVENTS: &str = "EVENTS";
+/// Per-CPU array of [`crate::counters`].
+pub const COUNTERS: &str = "COUNTERS";
+/// Per-CPU hash of [`crate::counters::DropKey`].
+pub const DROPS: &str = "DROPS";
+/// Array with one `u32`: the budget epoch, advanced by the loader.
+pub const EPOCH: &str = "EPOCH";

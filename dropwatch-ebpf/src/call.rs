@@ -1,0 +1,32 @@
+//! One view of a hook's arguments, whatever flavour of program it runs as.
+
+use aya_ebpf::programs::{BtfTracePointContext, FEntryContext, FExitContext, RawTracePointContext};
+
+use crate::kread::{Direct, Mem, Probe};
+
+/// A hooked call: its arguments, and how memory behind them may be read.
+pub trait Call {
+    /// Typed pointers allow plain loads; untyped ones need a helper.
+    type Mem: Mem;
+
+    /// The `n`th argument as the register's value.
+    fn arg(&self, n: usize) -> u64;
+}
+
+macro_rules! call {
+    ($context:ty, $mem:ty) => {
+        impl Call for $context {
+            type Mem = $mem;
+
+            #[inline(always)]
+            fn arg(&self, n: usize) -> u64 {
+                <$context>::arg(self, n)
+            }
+        }
+    };
+}
+
+call!(BtfTracePointContext, Direct);
+call!(FEntryContext, Direct);
+call!(FExitContext, Direct);
+call!(RawTracePointContext, Probe);

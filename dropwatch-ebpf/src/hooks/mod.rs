@@ -1,0 +1,5 @@
+//! One file per hook: a generic body and thin entry points, one per flavour and shape.
+
+mod rp_filter;
+mod skb_drop;
+mod sysctl_write;

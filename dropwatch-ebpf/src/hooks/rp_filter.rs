@@ -1,0 +1,178 @@
+//! Evidence for a refused source address.
+//!
+//! `ip_handle_martian_source` (net/ipv4/route.c, 5.10 to 7.2) runs only when a source was refused, so it
+//! costs other traffic nothing; it does not say which check refused. `fib_validate_source`
+//! (net/ipv4/fib_frontend.c) does, by its return value, but runs for every routed packet: the planner takes
+//! it only where drop reasons are missing, or when told to. The reverse route is the last look-up that
+//! the `fib_table_lookup` tracepoint saw on this CPU for the packet's addresses turned round.
+
+use aya_ebpf::{
+    helpers::generated::bpf_ktime_get_ns,
+    macros::{btf_tracepoint, fentry, fexit, kprobe, raw_tracepoint},
+    programs::{
+        BtfTracePointContext, FEntryContext, FExitContext, ProbeContext, RawTracePointContext,
+    },
+};
+use dropwatch_common::{
+    config::word,
+    counters,
+    fields::Field,
+    flow::Flow,
+    record::{
+        Section,
+        rp_filter::{RpFilter, ran},
+    },
+};
+
+use crate::{
+    call::Call,
+    kread::{Mem, Ptr},
+    maps::{LAST_LOOKUP, Lookup, REFUSALS, Refusal, config, count},
+    skb::{self, Skb},
+};
+
+/// A refusal and its drop lie in one call chain; more time between them means that the skb's address was
+/// used again. Generous, since a virtual CPU may be stopped in between.
+const JOIN_WITHIN_NS: u64 = 1_000_000_000;
+
+/// `ip_handle_martian_source(dev, in_dev, skb, daddr, saddr)`, 5.10 to 7.2.
+#[fentry(function = "ip_handle_martian_source")]
+pub fn rp_filter_martian_fentry(ctx: FEntryContext) -> i32 {
+    stash(ctx.arg(2), ctx.arg(4), ctx.arg(3), ran::MARTIAN, 0, 0);
+    0
+}
+
+/// The same where trampolines are refused.
+#[kprobe(function = "ip_handle_martian_source")]
+pub fn rp_filter_martian_kprobe(ctx: ProbeContext) -> u32 {
+    if let (Some(skb), Some(daddr), Some(saddr)) = (ctx.arg(2), ctx.arg(3), ctx.arg(4)) {
+        stash(skb, saddr, daddr, ran::MARTIAN, 0, 0);
+    }
+    0
+}
+
+/// `fib_validate_source(skb, src, dst, tos or dscp, oif, dev, idev, itag)`, 5.10 to 7.2; the return value
+/// stands behind the eight arguments. Negative = refused: errno up to 6.12, minus the drop reason later.
+#[fexit(function = "fib_validate_source")]
+pub fn rp_filter_validate_fexit(ctx: FExitContext) -> i32 {
+    let ret: i32 = ctx.arg(8);
+    if ret < 0 {
+        stash(ctx.arg(0), ctx.arg(1), ctx.arg(2), ran::RETURN, ret, ctx.arg(4));
+    }
+    0
+}
+
+/// `fib_table_lookup(tb_id, flp, nhc, err)`, include/trace/events/fib.h, 5.10 to 7.2.
+#[btf_tracepoint(function = "fib_table_lookup")]
+pub fn rp_filter_lookup_btf(ctx: BtfTracePointContext) -> i32 {
+    looked_up(&ctx);
+    0
+}
+
+/// The same where BTF tracepoints are refused.
+#[raw_tracepoint(tracepoint = "fib_table_lookup")]
+pub fn rp_filter_lookup_raw(ctx: RawTracePointContext) -> i32 {
+    looked_up(&ctx);
+    0
+}
+
+#[inline(always)]
+fn stash(skb: u64, saddr: u32, daddr: u32, ran: u32, ret: i32, oif: u32) {
+    // SAFETY: a helper without preconditions.
+    let time_ns = unsafe { bpf_ktime_get_ns() };
+    let refusal = Refusal { time_ns, saddr, daddr, ran, ret, oif, pad: 0 };
+    count(if REFUSALS.insert(skb, refusal, 0).is_ok() {
+        counters::RP_STASHED
+    } else {
+        counters::RP_STASH_FAILED
+    });
+}
+
+#[inline(always)]
+fn looked_up<C: Call>(ctx: &C) {
+    let Some(slot) = LAST_LOOKUP.get_ptr_mut(0) else {
+        return;
+    };
+    let flow = Ptr::<C::Mem>::new(ctx.arg(1));
+    let nhc = Ptr::<C::Mem>::new(ctx.arg(2));
+    // NULL when nothing was found; the verifier insists on the question (6.12 and later).
+    let oif = if nhc.is_null() {
+        0
+    } else {
+        nhc.follow(Field::fib_nh_common_nhc_dev).get(Field::net_device_ifindex)
+    };
+    // SAFETY: a valid slot of this CPU's own array.
+    let lookup = unsafe { &mut *slot };
+    *lookup = Lookup {
+        daddr: flow.get(Field::flowi4_daddr),
+        saddr: flow.get(Field::flowi4_saddr),
+        table: ctx.arg(0) as u32,
+        oif,
+        err: ctx.arg(3) as i32,
+    };
+}
+
+/// Why a drop is taken for a refused source: what a hook kept of it, if one did.
+pub struct Seen(Option<Refusal>);
+
+/// Whether this drop is about a refused source, by its reason or by a hook's word.
+#[inline(always)]
+pub fn refusal<M: Mem>(skb: &Skb<M>, reason: u32) -> Option<Seen> {
+    let by_reason = reason == config(word::REASON_RPFILTER)
+        || reason == config(word::REASON_LOCAL_SOURCE)
+        || reason == config(word::REASON_INVALID_SOURCE);
+    // Without a name for it (martians up to 6.12, everything on 5.10) only a hook can tell.
+    let unnamed = reason == 0 || reason == config(word::REASON_NOT_SPECIFIED);
+    if !by_reason && !unnamed {
+        return None;
+    }
+    let kept = if config(word::STASH) == 1 { take(skb) } else { None };
+    (by_reason || kept.is_some()).then_some(Seen(kept))
+}
+
+/// Takes out what a hook kept of this very packet.
+#[inline(always)]
+fn take<M: Mem>(skb: &Skb<M>) -> Option<Refusal> {
+    let id = skb.0.id();
+    // SAFETY: copied at once; an entry recycled meanwhile by the LRU fails the checks below.
+    let kept = unsafe { REFUSALS.get(id) }.copied()?;
+    let _ = REFUSALS.remove(id);
+    // SAFETY: a helper without preconditions.
+    let age = unsafe { bpf_ktime_get_ns() }.wrapping_sub(kept.time_ns);
+    if age > JOIN_WITHIN_NS || skb.ipv4_addresses() != Some([kept.saddr, kept.daddr]) {
+        return None;
+    }
+    count(counters::RP_JOINED);
+    Some(kept)
+}
+
+/// Fills a zeroed record.
+#[inline(always)]
+pub fn fill<M: Mem>(record: &mut RpFilter, seen: &Seen, dev: Ptr<M>, flow: &Flow) {
+    record.header = RpFilter::header();
+    if let Some(kept) = &seen.0 {
+        record.ran |= kept.ran;
+        record.ret = kept.ret;
+        record.oif = kept.oif;
+    }
+    if let Some(mode) = skb::rp_filter_mode(dev) {
+        record.ran |= ran::MODE;
+        record.mode_all = mode.all;
+        record.mode_device = mode.device;
+        record.has_address = mode.has_address.into();
+    }
+    if config(word::LOOKUP) != 1 || flow.l3 != 4 {
+        return;
+    }
+    let Some(lookup) = LAST_LOOKUP.get(0) else {
+        return;
+    };
+    let source = u32::from_ne_bytes([flow.src[0], flow.src[1], flow.src[2], flow.src[3]]);
+    let destination = u32::from_ne_bytes([flow.dst[0], flow.dst[1], flow.dst[2], flow.dst[3]]);
+    if lookup.daddr == source && lookup.saddr == destination {
+        record.ran |= ran::LOOKUP;
+        record.lookup_table = lookup.table;
+        record.lookup_oif = lookup.oif;
+        record.lookup_err = lookup.err;
+    }
+}

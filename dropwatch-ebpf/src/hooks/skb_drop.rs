@@ -1,0 +1,207 @@
+//! The drop anchor: every packet that the kernel frees as dropped.
+//!
+//! `kfree_skb` tracepoint, include/trace/events/skb.h:
+//! 5.10 `(skb, location)`, 5.17 adds `reason`, 6.11 adds `rx_sk`.
+
+use aya_ebpf::{
+    helpers::{
+        bpf_get_current_pid_tgid,
+        generated::{bpf_get_current_comm, bpf_get_smp_processor_id, bpf_ktime_get_ns},
+    },
+    macros::{btf_tracepoint, raw_tracepoint},
+    programs::{BtfTracePointContext, RawTracePointContext},
+};
+use dropwatch_common::{
+    config::word,
+    counters::{self, DropKey, tally},
+    fields::Field,
+    header::kind,
+    record::{
+        Section,
+        rp_filter::RpFilter,
+        skb_drop::{SkbDrop, flags},
+    },
+};
+
+use super::rp_filter;
+use crate::{
+    call::Call,
+    emit::{self, Joined},
+    filter,
+    kread::Ptr,
+    maps::{self, config, count},
+    parse,
+    skb::{self, Skb},
+};
+
+/// BTF tracepoint: plain loads.
+#[btf_tracepoint(function = "kfree_skb")]
+pub fn skb_drop_btf(ctx: BtfTracePointContext) -> i32 {
+    dropped(&ctx);
+    0
+}
+
+/// Raw tracepoint, where BTF tracepoints are refused: reads by helper.
+#[raw_tracepoint(tracepoint = "kfree_skb")]
+pub fn skb_drop_raw(ctx: RawTracePointContext) -> i32 {
+    dropped(&ctx);
+    0
+}
+
+/// What is known of the drop before it is decided whether detail is sent.
+struct Drop<C: Call> {
+    skb: Skb<C::Mem>,
+    dev: Ptr<C::Mem>,
+    location: u64,
+    reason: u32,
+    netns: u32,
+    ifindex: u32,
+    flags: u32,
+}
+
+#[inline(always)]
+fn dropped<C: Call>(ctx: &C) {
+    count(counters::SEEN);
+    let Some(drop) = look(ctx) else {
+        count(counters::NOT_PACKET);
+        return;
+    };
+    if !filter::wanted(drop.netns, || drop.dev.name(Field::net_device_name)) {
+        count(counters::FILTERED);
+        return;
+    }
+    let refusal = rp_filter::refusal(&drop.skb, drop.reason);
+    let key = DropKey {
+        location: drop.location,
+        reason: drop.reason,
+        ifindex: drop.ifindex,
+        netns: drop.netns,
+        evidence: if refusal.is_some() { kind::RP_FILTER.into() } else { 0 },
+    };
+    if !tally(&key) {
+        count(counters::SUPPRESSED);
+        return;
+    }
+    let sent = match refusal {
+        None => send::<C>(&drop),
+        Some(refusal) => send_joined::<C>(&drop, &refusal),
+    };
+    count(if sent { counters::SUBMITTED } else { counters::RING_FULL });
+}
+
+/// Reads what identifies the drop; `None` when it is no network packet.
+#[inline(always)]
+fn look<C: Call>(ctx: &C) -> Option<Drop<C>> {
+    let args = config(word::KFREE_SKB_ARGS);
+    let skb = Skb::<C::Mem>(Ptr::new(ctx.arg(0)));
+    let location = ctx.arg(1);
+    let reason = if args >= 3 { ctx.arg(2) as u32 } else { 0 };
+    let mut dev = skb.dev();
+    let mut netns = skb::device_netns(dev);
+    let mut ifindex = 0;
+    let mut flags = 0;
+    if netns == 0 {
+        // No device any more, or another thing in its place. A socket knows the namespace too.
+        if skb.ethertype() == 0 {
+            return None;
+        }
+        dev = Ptr::new(0);
+        flags = flags::NETNS_OF_SOCKET;
+        netns = skb::socket_netns(skb.sk());
+        if netns == 0 && args >= 4 {
+            let rx_sk = Ptr::<C::Mem>::new(ctx.arg(3));
+            // Maybe NULL, and the verifier insists on the question (6.12 and later).
+            if !rx_sk.is_null() {
+                netns = skb::socket_netns(rx_sk);
+            }
+        }
+    } else {
+        ifindex = dev.get(Field::net_device_ifindex);
+    }
+    Some(Drop { skb, dev, location, reason, netns, ifindex, flags })
+}
+
+/// Counts the drop under its key; whether the key's budget allows detail.
+#[inline(always)]
+fn tally(key: &DropKey) -> bool {
+    let words = key.words();
+    let slot = maps::DROPS.get_ptr_mut(words).or_else(|| {
+        // Lost races with another insert do not matter: the look-up after it decides.
+        let _ = maps::DROPS.insert(words, [0; 3], 0);
+        maps::DROPS.get_ptr_mut(words)
+    });
+    let Some(slot) = slot else {
+        // Detail rather than nothing: an unknown key has no budget that it could exceed.
+        count(counters::KEYS_FULL);
+        return true;
+    };
+    // SAFETY: a valid slot of this CPU's own part of the map.
+    let value = unsafe { &mut *slot };
+    value[tally::COUNT] += 1;
+    let budget = config(word::BUDGET);
+    if budget == 0 {
+        return true;
+    }
+    let epoch = maps::epoch();
+    let mut left = value[tally::BUDGET] as u32;
+    if (value[tally::BUDGET] >> 32) as u32 != epoch || value[tally::COUNT] == 1 {
+        left = budget;
+    }
+    if left == 0 {
+        value[tally::SUPPRESSED] += 1;
+        return false;
+    }
+    value[tally::BUDGET] = u64::from(epoch) << 32 | u64::from(left - 1);
+    true
+}
+
+#[inline(always)]
+fn send<C: Call>(drop: &Drop<C>) -> bool {
+    let Some(mut place) = emit::reserve::<SkbDrop>() else {
+        return false;
+    };
+    fill(place.record(), drop);
+    place.submit();
+    true
+}
+
+#[inline(always)]
+fn send_joined<C: Call>(drop: &Drop<C>, refusal: &rp_filter::Seen) -> bool {
+    let Some(mut place) = emit::reserve::<Joined<SkbDrop, RpFilter>>() else {
+        return false;
+    };
+    let record = place.record();
+    fill(&mut record.anchor, drop);
+    rp_filter::fill(&mut record.evidence, refusal, drop.dev, &record.anchor.flow);
+    place.submit();
+    true
+}
+
+/// Fills a zeroed record.
+#[inline(always)]
+fn fill<C: Call>(record: &mut SkbDrop, drop: &Drop<C>) {
+    record.header = SkbDrop::header();
+    record.location = drop.location;
+    record.skb = drop.skb.0.id();
+    record.netns = drop.netns;
+    record.ifindex = drop.ifindex;
+    record.iif = drop.skb.iif();
+    record.reason = drop.reason;
+    record.mark = drop.skb.mark();
+    record.skb_len = drop.skb.len();
+    record.ethertype = drop.skb.ethertype();
+    record.tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
+    // SAFETY: helpers without preconditions; the last one writes at most the 16 bytes given.
+    unsafe {
+        record.time_ns = bpf_ktime_get_ns();
+        record.cpu = bpf_get_smp_processor_id();
+        bpf_get_current_comm((&raw mut record.comm).cast(), 16);
+    }
+    if drop.ifindex != 0 {
+        let name = drop.dev.name(Field::net_device_name);
+        record.dev[..8].copy_from_slice(&name[0].to_ne_bytes());
+        record.dev[8..].copy_from_slice(&name[1].to_ne_bytes());
+    }
+    record.flags = drop.flags
+        | parse::flow(record.ethertype, drop.skb.network_header(), &mut record.flow);
+}

@@ -1,0 +1,26 @@
+//! dropwatch's eBPF programs.
+//!
+//! One generic body per hook, thin entry points per flavour: see [`hooks`]. The loader decides which entry
+//! point to load and fills the globals in [`maps`] before.
+#![no_std]
+#![no_main]
+
+mod call;
+mod emit;
+mod filter;
+mod hooks;
+mod kread;
+mod maps;
+mod parse;
+mod skb;
+
+/// The helpers used are GPL-only.
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 4] = *b"GPL\0";
+
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    // No panic survives in a verified program; the verifier would reject a reachable loop.
+    loop {}
+}

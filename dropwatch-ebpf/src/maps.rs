@@ -1,0 +1,112 @@
+//! Maps and globals shared with the loader.
+
+use core::ptr;
+
+use aya_ebpf::{
+    macros::map,
+    maps::{Array, LruHashMap, PerCpuArray, PerCpuHashMap, RingBuf},
+};
+use dropwatch_common::{
+    config::{ABSENT, DEV_WORDS, word},
+    counters,
+    fields::FIELD_COUNT,
+};
+
+/// See [`dropwatch_common::names::OFFSETS`].
+#[unsafe(no_mangle)]
+pub static OFFSETS: [u32; FIELD_COUNT] = [ABSENT; FIELD_COUNT];
+
+/// See [`dropwatch_common::names::CONFIG`].
+#[unsafe(no_mangle)]
+pub static CONFIG: [u32; word::COUNT] = [ABSENT; word::COUNT];
+
+/// See [`dropwatch_common::names::DEV_FILTER`].
+#[unsafe(no_mangle)]
+pub static DEV_FILTER: [u64; DEV_WORDS] = [0; DEV_WORDS];
+
+/// All records. The loader sets the size.
+#[map]
+pub static EVENTS: RingBuf = RingBuf::with_byte_size(1 << 20, 0);
+
+/// Per-CPU counters.
+#[map]
+static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(counters::COUNT, 0);
+
+/// Exact counts and detail budget by key.
+#[map]
+pub static DROPS: PerCpuHashMap<[u32; 6], [u64; 3]> = PerCpuHashMap::with_max_entries(4096, 0);
+
+/// The budget epoch: the loader advances it, so that the hot path needs no clock, and a loader that cannot
+/// keep up gives out no further budget.
+#[map]
+static EPOCH: Array<u32> = Array::with_max_entries(1, 0);
+
+/// Refusals on their way to the drop of the same skb.
+#[map]
+pub static REFUSALS: LruHashMap<u64, Refusal> = LruHashMap::with_max_entries(1024, 0);
+
+/// The last IPv4 route look-up of each CPU.
+#[map]
+pub static LAST_LOOKUP: PerCpuArray<Lookup> = PerCpuArray::with_max_entries(1, 0);
+
+/// What a source-check function said about an skb. Only the programs see this.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Refusal {
+    /// `CLOCK_MONOTONIC`, nanoseconds.
+    pub time_ns: u64,
+    /// Source and destination address, network byte order.
+    pub saddr: u32,
+    pub daddr: u32,
+    /// Bits of [`dropwatch_common::record::rp_filter::ran`].
+    pub ran: u32,
+    /// Return value and `oif` of `fib_validate_source`.
+    pub ret: i32,
+    pub oif: u32,
+    pub pad: u32,
+}
+
+/// One call of the `fib_table_lookup` tracepoint. Only the programs see this.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Lookup {
+    /// Destination and source looked up, network byte order.
+    pub daddr: u32,
+    pub saddr: u32,
+    /// Table.
+    pub table: u32,
+    /// Device chosen, 0 = none.
+    pub oif: u32,
+    /// 0 or negative errno.
+    pub err: i32,
+}
+
+/// One of the loader's settings.
+#[inline(always)]
+pub fn config(word: usize) -> u32 {
+    // SAFETY: `word` is a constant below the array's length at every caller; volatile, since the loader
+    // changes the value.
+    unsafe { ptr::read_volatile((&raw const CONFIG).cast::<u32>().add(word)) }
+}
+
+/// One word of the device filter.
+#[inline(always)]
+pub fn dev_filter(word: usize) -> u64 {
+    // SAFETY: as for `config`.
+    unsafe { ptr::read_volatile((&raw const DEV_FILTER).cast::<u64>().add(word)) }
+}
+
+/// Adds one to a counter of this CPU.
+#[inline(always)]
+pub fn count(counter: u32) {
+    if let Some(value) = COUNTERS.get_ptr_mut(counter) {
+        // SAFETY: a valid slot of this CPU's own array.
+        unsafe { *value += 1 }
+    }
+}
+
+/// The budget epoch.
+#[inline(always)]
+pub fn epoch() -> u32 {
+    EPOCH.get(0).copied().unwrap_or(0)
+}

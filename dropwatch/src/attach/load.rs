@@ -1,0 +1,288 @@
+//! Loads the programs that the plan names and attaches them. Dropping [`Attached`] detaches everything.
+
+use std::{
+    fs::{self, File},
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context as _, Result, anyhow, bail};
+use aya::{
+    Btf, Ebpf, EbpfLoader, include_bytes_aligned,
+    programs::{
+        BtfTracePoint, CgroupAttachMode, CgroupSysctl, FEntry, FExit, KProbe, ProgramError,
+        RawTracePoint,
+    },
+};
+use dropwatch_common::{
+    config::{ABSENT, DEV_WORDS, word},
+    fields::FIELD_COUNT,
+    names,
+};
+
+use super::{
+    plan::{Forced, Step, View, plan},
+    spec::{Flavour, LOOKUP, PROBES, REFUSAL, Variant},
+};
+use crate::{
+    exit::Failure,
+    kernel::{btf::KernelBtf, layout, reasons::Reasons},
+    model::coverage::{Coverage, ProbeStatus},
+};
+
+static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/dropwatch-ebpf.o"));
+
+/// Settings of the kernel side.
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    /// Size of the ring buffer in bytes: a power of two, a multiple of the page size.
+    pub ring_bytes: u32,
+    /// Detailed events per drop key, CPU and epoch; 0 = no limit.
+    pub budget: u32,
+    /// Only this network namespace (inode number).
+    pub netns: Option<u32>,
+    /// Only devices with this name; a trailing `*` stands for any rest.
+    pub dev: Option<String>,
+    /// Flavours to insist on.
+    pub forced: Forced,
+}
+
+/// Programs in the kernel.
+pub struct Attached {
+    /// Owner of programs, links and maps.
+    pub ebpf: Ebpf,
+    /// What is attached, and how.
+    pub coverage: Coverage,
+}
+
+/// Attaches everything that this kernel offers.
+///
+/// # Errors
+///
+/// [`Failure::Permission`] or [`Failure::Unsupported`] when the drop anchor cannot be attached; what else
+/// fails is told in [`Coverage`].
+pub fn attach(btf: &KernelBtf, aya_btf: &Btf, reasons: &Reasons, settings: &Settings) -> Result<Attached> {
+    let view = view(btf, reasons);
+    let steps = plan(&view, &settings.forced);
+    raise_memlock();
+    let mut ebpf = create(btf, aya_btf, reasons, settings, &steps)?;
+    let mut coverage = Coverage { rp_filter_reason: view.rp_filter_reason, ..Coverage::default() };
+    for step in &steps {
+        let status = attach_step(&mut ebpf, aya_btf, step);
+        if step.probe.required && !status.attached {
+            let why = status.why.unwrap_or_else(|| "no way of attaching is known".into());
+            let refused = why.contains("not permitted") || why.contains("ermission denied");
+            let kind = if refused { Failure::Permission } else { Failure::Unsupported };
+            return Err(kind.because(format!("attaching to the {} tracepoint: {why}", status.symbol)));
+        }
+        coverage.probes.push(status);
+    }
+    Ok(Attached { ebpf, coverage })
+}
+
+/// What the planner needs to know.
+fn view(btf: &KernelBtf, reasons: &Reasons) -> View {
+    let mut view = View {
+        kprobes: Path::new("/sys/bus/event_source/devices/kprobe").exists(),
+        cgroup2: cgroup2_root().is_some(),
+        rp_filter_reason: reasons.number("IP_RPFILTER").is_some(),
+        ..View::default()
+    };
+    for variant in PROBES.iter().flat_map(|p| p.variants) {
+        match variant.flavour {
+            Flavour::Btf | Flavour::Raw => {
+                if let Some(args) = btf.tracepoint_args(variant.target) {
+                    view.tracepoints.insert(variant.target, args);
+                }
+            }
+            Flavour::Fentry | Flavour::Fexit if btf.has_function(variant.target) => {
+                view.functions.push(variant.target);
+            }
+            Flavour::Fentry | Flavour::Fexit | Flavour::Kprobe | Flavour::CgroupSysctl => {}
+        }
+    }
+    view
+}
+
+/// Creates the maps and fills the globals.
+fn create(
+    btf: &KernelBtf,
+    aya_btf: &Btf,
+    reasons: &Reasons,
+    settings: &Settings,
+    steps: &[Step],
+) -> Result<Ebpf> {
+    let offsets: [u32; FIELD_COUNT] =
+        layout::offsets(btf).map_err(|e| Failure::Unsupported.because(format!("{e:#}")))?;
+    let planned = |probe: &str| steps.iter().any(|s| s.probe.name == probe && !s.variants.is_empty());
+    let number = |name: &str| reasons.number(name).unwrap_or(ABSENT);
+    let mut config = [0u32; word::COUNT];
+    config[word::KFREE_SKB_ARGS] = btf.tracepoint_args("kfree_skb").unwrap_or(2);
+    config[word::BUDGET] = settings.budget;
+    config[word::NETNS] = settings.netns.unwrap_or(0);
+    config[word::DEV] = settings.dev.is_some().into();
+    config[word::REASON_RPFILTER] = number("IP_RPFILTER");
+    config[word::REASON_LOCAL_SOURCE] = number("IP_LOCAL_SOURCE");
+    config[word::REASON_INVALID_SOURCE] = number("IP_INVALID_SOURCE");
+    config[word::REASON_NOT_SPECIFIED] = number("NOT_SPECIFIED");
+    config[word::STASH] = planned(REFUSAL.name).into();
+    config[word::LOOKUP] = planned(LOOKUP.name).into();
+    let dev = dev_filter(settings.dev.as_deref().unwrap_or_default());
+    EbpfLoader::new()
+        .btf(Some(aya_btf))
+        .override_global(names::OFFSETS, &offsets, true)
+        .override_global(names::CONFIG, &config, true)
+        .override_global(names::DEV_FILTER, &dev, true)
+        .map_max_entries(names::EVENTS, settings.ring_bytes)
+        .load(OBJECT)
+        .map_err(|e| {
+            let text = chain(&anyhow!(e));
+            let refused = text.contains("not permitted") || text.contains("ermission denied");
+            let kind = if refused { Failure::Permission } else { Failure::Unsupported };
+            kind.because(format!("creating the eBPF maps: {text}"))
+        })
+}
+
+/// Name and mask as four words: see [`dropwatch_common::config::DEV_WORDS`].
+fn dev_filter(pattern: &str) -> [u64; DEV_WORDS] {
+    let (name, prefix) = match pattern.strip_suffix('*') {
+        Some(name) => (name, true),
+        None => (pattern, false),
+    };
+    let mut bytes = [0u8; 16];
+    let mut mask = [0u8; 16];
+    let len = name.len().min(15);
+    bytes[..len].copy_from_slice(&name.as_bytes()[..len]);
+    // The NUL behind an exact name counts too.
+    mask[..if prefix { len } else { len + 1 }].fill(0xff);
+    let word = |b: &[u8; 16], at: usize| {
+        let mut eight = [0u8; 8];
+        eight.copy_from_slice(&b[at..at + 8]);
+        u64::from_ne_bytes(eight)
+    };
+    [word(&bytes, 0), word(&bytes, 8), word(&mask, 0), word(&mask, 8)]
+}
+
+/// Tries a probe's variants in order.
+fn attach_step(ebpf: &mut Ebpf, btf: &Btf, step: &Step) -> ProbeStatus {
+    let mut refused: Vec<String> = step
+        .skipped
+        .iter()
+        .map(|(variant, why)| format!("{}: {why}", variant.flavour.name()))
+        .collect();
+    for variant in &step.variants {
+        match attach_variant(ebpf, btf, variant) {
+            Ok(()) => {
+                return ProbeStatus {
+                    hook: step.probe.hook.into(),
+                    probe: step.probe.name.into(),
+                    symbol: variant.target.into(),
+                    flavour: Some(variant.flavour.name().into()),
+                    attached: true,
+                    why: None,
+                };
+            }
+            Err(e) => {
+                log::debug!("{} {}: {e:#}", step.probe.name, variant.flavour.name());
+                refused.push(format!("{}: {}", variant.flavour.name(), chain(&e)));
+            }
+        }
+    }
+    let target = step.variants.iter().chain(step.skipped.iter().map(|(v, _)| v)).next();
+    ProbeStatus {
+        hook: step.probe.hook.into(),
+        probe: step.probe.name.into(),
+        symbol: target.map_or("", |v| v.target).into(),
+        flavour: None,
+        attached: false,
+        why: Some(refused.join("; ")),
+    }
+}
+
+fn attach_variant(ebpf: &mut Ebpf, btf: &Btf, variant: &Variant) -> Result<()> {
+    let Variant { flavour, program, target } = *variant;
+    let program = ebpf
+        .program_mut(program)
+        .with_context(|| format!("the eBPF object has no program {program}"))?;
+    match flavour {
+        Flavour::Btf => {
+            let program: &mut BtfTracePoint = program.try_into()?;
+            program.load(target, btf)?;
+            program.attach()?;
+        }
+        Flavour::Raw => {
+            let program: &mut RawTracePoint = program.try_into()?;
+            program.load()?;
+            program.attach(target)?;
+        }
+        Flavour::Fentry => {
+            let program: &mut FEntry = program.try_into()?;
+            program.load(target, btf)?;
+            program.attach()?;
+        }
+        Flavour::Fexit => {
+            let program: &mut FExit = program.try_into()?;
+            program.load(target, btf)?;
+            program.attach()?;
+        }
+        Flavour::Kprobe => {
+            let program: &mut KProbe = program.try_into()?;
+            program.load()?;
+            program.attach(target, 0)?;
+        }
+        Flavour::CgroupSysctl => {
+            let Some(root) = cgroup2_root() else {
+                bail!("no cgroup2 tree is mounted");
+            };
+            let program: &mut CgroupSysctl = program.try_into()?;
+            program.load()?;
+            let root = File::open(&root).with_context(|| format!("opening {}", root.display()))?;
+            program.attach(root, CgroupAttachMode::AllowMultiple)?;
+        }
+    }
+    Ok(())
+}
+
+/// Where the cgroup2 tree is mounted.
+fn cgroup2_root() -> Option<PathBuf> {
+    let mounts = fs::read_to_string("/proc/self/mounts").ok()?;
+    mounts.lines().find_map(|line| {
+        let mut words = line.split(' ');
+        let (_, path, kind) = (words.next()?, words.next()?, words.next()?);
+        (kind == "cgroup2").then(|| PathBuf::from(path))
+    })
+}
+
+/// An error with its causes on one line, without a verifier log (that goes to the debug log).
+fn chain(error: &anyhow::Error) -> String {
+    if let Some(ProgramError::LoadError { io_error, .. }) = error.downcast_ref::<ProgramError>() {
+        return format!("BPF_PROG_LOAD: {io_error}");
+    }
+    let mut parts: Vec<String> = error.chain().map(ToString::to_string).collect();
+    parts.dedup_by(|next, before| before.contains(next.as_str()));
+    parts.join(": ").replace('\n', " ")
+}
+
+/// Kernels before 5.11 charge BPF memory to RLIMIT_MEMLOCK; later ones do not care, so failing is fine.
+fn raise_memlock() {
+    use nix::sys::resource::{RLIM_INFINITY, Resource, setrlimit};
+    if let Err(e) = setrlimit(Resource::RLIMIT_MEMLOCK, RLIM_INFINITY, RLIM_INFINITY) {
+        log::debug!("raising RLIMIT_MEMLOCK: {e}");
+    }
+}
+
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_exact_name_ends_with_its_nul_and_a_prefix_does_not() {
+        let exact = dev_filter("eth0");
+        assert_eq!(exact[0].to_ne_bytes(), *b"eth0\0\0\0\0");
+        assert_eq!(exact[2].to_ne_bytes(), [0xff, 0xff, 0xff, 0xff, 0xff, 0, 0, 0]);
+        let prefix = dev_filter("lxc*");
+        assert_eq!(prefix[2].to_ne_bytes(), [0xff, 0xff, 0xff, 0, 0, 0, 0, 0]);
+        let longest = dev_filter("abcdefghijklmno");
+        assert_eq!(longest[3], u64::MAX);
+    }
+}

@@ -1,0 +1,109 @@
+//! Every probe: which hook it serves, and the ways of attaching it.
+//!
+//! A probe is one question to the kernel; its variants answer it in different ways, best first.
+
+/// A way of attaching.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flavour {
+    /// BTF-typed tracepoint.
+    Btf,
+    /// Raw tracepoint.
+    Raw,
+    /// Function entry, by trampoline.
+    Fentry,
+    /// Function return, by trampoline.
+    Fexit,
+    /// Function entry, by breakpoint or ftrace.
+    Kprobe,
+    /// Cgroup sysctl program.
+    CgroupSysctl,
+}
+
+impl Flavour {
+    /// The name in output and on the command line.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Btf => "tp_btf",
+            Self::Raw => "raw_tp",
+            Self::Fentry => "fentry",
+            Self::Fexit => "fexit",
+            Self::Kprobe => "kprobe",
+            Self::CgroupSysctl => "cgroup_sysctl",
+        }
+    }
+}
+
+/// One way of answering a probe's question.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Variant {
+    /// How.
+    pub flavour: Flavour,
+    /// Program in the eBPF object.
+    pub program: &'static str,
+    /// Tracepoint or function.
+    pub target: &'static str,
+}
+
+/// One question to the kernel.
+#[derive(Clone, Copy, Debug)]
+pub struct Probe {
+    /// Name, unique.
+    pub name: &'static str,
+    /// Hook it serves.
+    pub hook: &'static str,
+    /// Whether nothing works without it.
+    pub required: bool,
+    /// Ways, best first.
+    pub variants: &'static [Variant],
+}
+
+const fn variant(flavour: Flavour, program: &'static str, target: &'static str) -> Variant {
+    Variant { flavour, program, target }
+}
+
+/// The drop anchor.
+pub const DROP: Probe = Probe {
+    name: "drop",
+    hook: "skb_drop",
+    required: true,
+    variants: &[
+        variant(Flavour::Btf, "skb_drop_btf", "kfree_skb"),
+        variant(Flavour::Raw, "skb_drop_raw", "kfree_skb"),
+    ],
+};
+
+/// That a source address was refused. The first two run only for refused packets; the third, which alone
+/// tells which check refused where drop reasons are missing, for every routed packet.
+pub const REFUSAL: Probe = Probe {
+    name: "refusal",
+    hook: "rp_filter",
+    required: false,
+    variants: &[
+        variant(Flavour::Fentry, "rp_filter_martian_fentry", "ip_handle_martian_source"),
+        variant(Flavour::Kprobe, "rp_filter_martian_kprobe", "ip_handle_martian_source"),
+        variant(Flavour::Fexit, "rp_filter_validate_fexit", "fib_validate_source"),
+    ],
+};
+
+/// The reverse route that the kernel looked up.
+pub const LOOKUP: Probe = Probe {
+    name: "lookup",
+    hook: "rp_filter",
+    required: false,
+    variants: &[
+        variant(Flavour::Btf, "rp_filter_lookup_btf", "fib_table_lookup"),
+        variant(Flavour::Raw, "rp_filter_lookup_raw", "fib_table_lookup"),
+    ],
+};
+
+/// Who writes the sysctl.
+pub const SYSCTL: Probe = Probe {
+    name: "sysctl",
+    hook: "sysctl_write",
+    required: false,
+    variants: &[variant(Flavour::CgroupSysctl, "sysctl_write", "the root of the cgroup2 tree")],
+};
+
+/// All probes in the order of attaching: the anchor last, so that no drop comes before its evidence.
+pub const PROBES: [&Probe; 4] = [&REFUSAL, &LOOKUP, &SYSCTL, &DROP];

@@ -1,0 +1,229 @@
+//! Facts: what the live configuration says, read without changing anything.
+//!
+//! Causes ask for facts by [`FactKey`]; [`reader`] answers with a [`Fact`] from the packet's own network
+//! namespace. Keys and answers are plain data: they go into captures, and a replay answers from there.
+
+use std::net::Ipv4Addr;
+
+use serde::{Deserialize, Serialize};
+
+pub mod reader;
+pub mod sysctl_d;
+
+/// A question about the configuration. `netns` is always the namespace's inode number.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(tag = "ask", rename_all = "snake_case")]
+pub enum FactKey {
+    /// Who and what a network namespace is.
+    Netns {
+        /// The namespace.
+        netns: u32,
+    },
+    /// The `rp_filter` settings of all devices.
+    RpFilter {
+        /// The namespace.
+        netns: u32,
+    },
+    /// A device: kind, addresses, peer.
+    Link {
+        /// The namespace.
+        netns: u32,
+        /// Device index there.
+        ifindex: u32,
+    },
+    /// The route that the namespace's tables give now.
+    Route {
+        /// The namespace.
+        netns: u32,
+        /// Destination looked up.
+        to: Ipv4Addr,
+        /// Source of the look-up, for source-based rules.
+        from: Option<Ipv4Addr>,
+        /// Packet mark of the look-up.
+        mark: u32,
+    },
+    /// Devices that IPv4 default routes leave by.
+    DefaultRoutes {
+        /// The namespace.
+        netns: u32,
+    },
+    /// What the sysctl.d and udev files say about a device's `rp_filter`.
+    SysctlFiles {
+        /// Device name.
+        device: String,
+    },
+}
+
+/// An answer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "is", rename_all = "snake_case")]
+pub enum Fact {
+    /// Answer to [`FactKey::Netns`].
+    Netns(Netns),
+    /// Answer to [`FactKey::RpFilter`].
+    RpFilter(RpFilterSettings),
+    /// Answer to [`FactKey::Link`].
+    Link(Link),
+    /// Answer to [`FactKey::Route`].
+    Route(Route),
+    /// Answer to [`FactKey::DefaultRoutes`].
+    DefaultRoutes(DefaultRoutes),
+    /// Answer to [`FactKey::SysctlFiles`].
+    SysctlFiles(SysctlFiles),
+    /// It could not be read; why, in a few words.
+    Unknown {
+        /// The reason.
+        why: String,
+    },
+}
+
+/// A network namespace.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Netns {
+    /// Name under /run/netns (or a container runtime's folder), if it has one.
+    pub name: Option<String>,
+    /// Whether it is the tracer's own.
+    pub own: bool,
+    /// A path that opens it: `/run/netns/NAME` or `/proc/PID/ns/net`.
+    pub path: Option<String>,
+    /// Some of the processes in it, lowest pid first, at most [`Netns::MOST_PROCESSES`].
+    pub processes: Vec<Process>,
+    /// How many processes are in it.
+    pub process_count: usize,
+    /// Name of the Kubernetes pod, where the processes' cgroup and environment tell.
+    pub pod: Option<String>,
+}
+
+impl Netns {
+    /// Most processes listed.
+    pub const MOST_PROCESSES: usize = 4;
+}
+
+/// A process.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Process {
+    /// Process id in the tracer's pid namespace.
+    pub pid: u32,
+    /// Name.
+    pub comm: String,
+}
+
+/// The namespace's `net.ipv4.conf.*.rp_filter`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct RpFilterSettings {
+    /// `all`.
+    pub all: i32,
+    /// `default`: what a new device starts with.
+    pub default: i32,
+    /// Devices by name, in name order, `lo` included.
+    pub devices: Vec<(String, i32)>,
+}
+
+/// A device.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Link {
+    /// Name.
+    pub name: String,
+    /// Index.
+    pub ifindex: u32,
+    /// `veth`, `dummy`, `bridge`, …; `None` for hardware.
+    pub kind: Option<String>,
+    /// IPv4 addresses with prefix length, as `10.0.0.1/24`.
+    pub ipv4: Vec<String>,
+    /// The other end of a veth (or the lower device of a macvlan and the like).
+    pub peer: Option<Peer>,
+    /// Name of the bridge, bond or VRF it belongs to.
+    pub master: Option<String>,
+}
+
+/// The other end of a device.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Peer {
+    /// Index in its own namespace.
+    pub ifindex: u32,
+    /// Name there, if it could be asked.
+    pub name: Option<String>,
+    /// Its namespace's inode number, if it could be found.
+    pub netns: Option<u32>,
+    /// What is known of that namespace.
+    pub owner: Option<Netns>,
+}
+
+/// A route.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Route {
+    /// `unicast`, `local`, `broadcast`, `unreachable`, …; `none` when there is no route at all.
+    pub kind: String,
+    /// Device it leaves by.
+    pub dev: Option<String>,
+    /// Its index.
+    pub oif: Option<u32>,
+    /// Routing table.
+    pub table: Option<u32>,
+    /// Prefix of the matching entry: `10.0.0.0/24`, `0.0.0.0/0`.
+    pub prefix: Option<String>,
+    /// Gateway.
+    pub gateway: Option<Ipv4Addr>,
+    /// Preferred source.
+    pub source: Option<Ipv4Addr>,
+}
+
+/// Default routes.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct DefaultRoutes {
+    /// Names of the devices that they leave by.
+    pub devices: Vec<String>,
+}
+
+/// A line of a configuration file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileLine {
+    /// Path.
+    pub file: String,
+    /// Line number, from 1.
+    pub line: u32,
+    /// Text, trimmed.
+    pub text: String,
+}
+
+/// A sysctl.d line that decides a key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SetBy {
+    /// Key in dot notation: `net.ipv4.conf.all.rp_filter`.
+    pub key: String,
+    /// Value it sets.
+    pub value: String,
+    /// Where.
+    #[serde(flatten)]
+    pub at: FileLine,
+    /// `explicit`, `glob` or `inherited` (from `default`, when the device is made).
+    pub via: String,
+}
+
+/// What the files say about `rp_filter` of one device.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct SysctlFiles {
+    /// The line that decides `all`.
+    pub all: Option<SetBy>,
+    /// The line that decides `default`.
+    pub default: Option<SetBy>,
+    /// The line that a new device of this name gets its value from, `via` tells how.
+    pub device: Option<SetBy>,
+    /// The udev rule that runs systemd-sysctl for new devices.
+    pub udev: Option<FileLine>,
+    /// Files that exist but could not be read, with the reason.
+    pub unreadable: Vec<String>,
+    /// A sysctl.d file that would turn the check off for this device and those of its kind.
+    pub remedy: Option<Remedy>,
+}
+
+/// A file to write.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Remedy {
+    /// Path.
+    pub path: String,
+    /// Content.
+    pub content: String,
+    /// Lines in other files that would still win, which must be changed by hand.
+    pub still_wins: Vec<FileLine>,
+}

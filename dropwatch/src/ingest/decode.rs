@@ -1,0 +1,151 @@
+//! Wire structures to the model: names for numbers, `None` for what was not read.
+
+use std::sync::{Arc, OnceLock};
+
+use dropwatch_common::record::{
+    rp_filter::{RpFilter, ran},
+    skb_drop::SkbDrop,
+};
+
+use super::wire::{self, Wire};
+use crate::{
+    kernel::{reasons::Reasons, symbols::Symbols},
+    model::{
+        anchor::{Dev, Drop, Location, Reason, Task},
+        evidence::{Lookup, Mode, Refused, Returned, SourceCheck, SysctlWrite},
+        packet::Packet,
+    },
+};
+
+/// One decoded entry.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event {
+    /// A dropped packet.
+    Drop(Box<Drop>),
+    /// A sysctl write.
+    SysctlWrite(SysctlWrite),
+}
+
+/// Decodes ring-buffer entries of this kernel.
+pub struct Decoder {
+    reasons: Reasons,
+    symbols: Arc<OnceLock<Symbols>>,
+    /// Whether source checks return minus the drop reason (6.14 and later) rather than an errno.
+    reason_returns: bool,
+}
+
+impl Decoder {
+    /// `symbols` may be filled later, in the background; decoding waits for it.
+    #[must_use]
+    pub fn new(reasons: Reasons, symbols: Arc<OnceLock<Symbols>>, reason_returns: bool) -> Self {
+        Self { reasons, symbols, reason_returns }
+    }
+
+    /// Decodes an entry; `None` when it is malformed or of no known kind.
+    #[must_use]
+    pub fn entry(&self, bytes: &[u8]) -> Option<Event> {
+        let mut sections = wire::sections(bytes)?.into_iter();
+        match sections.next()? {
+            Wire::SkbDrop(record) => {
+                let mut drop = self.drop(&record);
+                for section in sections {
+                    if let Wire::RpFilter(evidence) = section {
+                        drop.source_check = Some(self.source_check(&evidence));
+                    }
+                }
+                Some(Event::Drop(Box::new(drop)))
+            }
+            Wire::SysctlWrite(record) => Some(Event::SysctlWrite(SysctlWrite {
+                time_ns: record.time_ns,
+                netns: record.netns,
+                key: text(&record.name),
+                old: text(&record.old).trim().to_owned(),
+                new: text(&record.new).trim().to_owned(),
+                process: Task { pid: record.tgid, comm: text(&record.comm) },
+            })),
+            Wire::RpFilter(_) => None,
+        }
+    }
+
+    fn drop(&self, record: &SkbDrop) -> Drop {
+        Drop {
+            time_ns: record.time_ns,
+            cpu: record.cpu,
+            netns: record.netns,
+            dev: (record.ifindex != 0)
+                .then(|| Dev { name: text(&record.dev), ifindex: record.ifindex }),
+            iif: record.iif,
+            reason: self.reason(record.reason),
+            location: self.location(record.location),
+            mark: record.mark,
+            len: record.skb_len,
+            ethertype: record.ethertype,
+            packet: Packet::from_flow(&record.flow, record.flags),
+            task: Task { pid: record.tgid, comm: text(&record.comm) },
+            source_check: None,
+        }
+    }
+
+    /// A reason with its name.
+    #[must_use]
+    pub fn reason(&self, number: u32) -> Reason {
+        Reason { name: self.reasons.name(number).map(Into::into), number }
+    }
+
+    /// An address with its symbol.
+    #[must_use]
+    pub fn location(&self, address: u64) -> Location {
+        let found = self.symbols.wait().find(address);
+        Location {
+            symbol: found.map(|(symbol, _)| symbol.into()),
+            offset: found.map_or(0, |(_, offset)| offset),
+            address,
+        }
+    }
+
+    fn source_check(&self, record: &RpFilter) -> SourceCheck {
+        let wrote = |group: u32| record.ran & group != 0;
+        SourceCheck {
+            martian_handler: wrote(ran::MARTIAN),
+            returned: wrote(ran::RETURN).then(|| Returned {
+                value: record.ret,
+                verdict: self.refused(record.ret),
+                oif: record.oif,
+            }),
+            mode: wrote(ran::MODE).then_some(Mode {
+                all: record.mode_all,
+                device: record.mode_device,
+                has_address: record.has_address != 0,
+            }),
+            lookup: wrote(ran::LOOKUP).then_some(Lookup {
+                table: record.lookup_table,
+                oif: record.lookup_oif,
+                error: record.lookup_err,
+            }),
+        }
+    }
+
+    /// Decodes `fib_validate_source`'s return value.
+    fn refused(&self, value: i32) -> Refused {
+        if !self.reason_returns {
+            return match -value {
+                libc::EXDEV => Refused::ReversePath,
+                libc::EINVAL => Refused::LocalOrInvalid,
+                _ => Refused::Unrecognised,
+            };
+        }
+        match self.reasons.name(value.unsigned_abs()) {
+            Some("IP_RPFILTER") => Refused::ReversePath,
+            Some("IP_LOCAL_SOURCE") => Refused::LocalSource,
+            Some("IP_INVALID_SOURCE") => Refused::InvalidSource,
+            _ => Refused::Unrecognised,
+        }
+    }
+}
+
+/// Text up to the first NUL.
+fn text(bytes: &[u8]) -> String {
+    let end = bytes.iter().position(|b| *b == 0).unwrap_or(bytes.len());
+    String::from_utf8_lossy(&bytes[..end]).into_owned()
+}
+

@@ -1,0 +1,36 @@
+//! Turns this kernel's BTF into the globals of the eBPF object.
+
+use anyhow::{Result, bail};
+use dropwatch_common::{
+    config::ABSENT,
+    fields::{FIELD_COUNT, FIELDS, FieldSpec},
+};
+
+use super::btf::KernelBtf;
+
+/// Offsets in the order of [`FIELDS`].
+///
+/// # Errors
+///
+/// When a member that the drop anchor needs is missing or has another size than the programs read.
+pub fn offsets(btf: &KernelBtf) -> Result<[u32; FIELD_COUNT]> {
+    let mut offsets = [ABSENT; FIELD_COUNT];
+    for (slot, field) in offsets.iter_mut().zip(FIELDS) {
+        *slot = offset(btf, field)?;
+    }
+    Ok(offsets)
+}
+
+fn offset(btf: &KernelBtf, field: &FieldSpec) -> Result<u32> {
+    let FieldSpec { structure, member, size, required } = *field;
+    match btf.member(structure, member) {
+        // Arrays are read element by element, so more than one element is fine.
+        Some(found) if found.size >= size || found.size == 0 => Ok(found.offset),
+        Some(found) if required => bail!(
+            "this kernel's {structure}.{member} has {} bytes, expected {size}",
+            found.size
+        ),
+        None if required => bail!("this kernel's BTF has no {structure}.{member}"),
+        Some(_) | None => Ok(ABSENT),
+    }
+}

@@ -1,0 +1,7 @@
+//! The only place that knows which kernel is running: BTF, offsets, reasons, symbols, privileges.
+
+pub mod btf;
+pub mod caps;
+pub mod layout;
+pub mod reasons;
+pub mod symbols;

@@ -1,0 +1,74 @@
+//! Kernel addresses to `symbol+offset`.
+
+use std::{fs::File, io::{BufRead as _, BufReader}};
+
+/// Text symbols by address.
+#[derive(Debug, Default)]
+pub struct Symbols {
+    sorted: Vec<(u64, Box<str>)>,
+}
+
+impl Symbols {
+    /// Reads `/proc/kallsyms`. Empty when the kernel hides addresses (kptr_restrict) or has none.
+    #[must_use]
+    pub fn read() -> Self {
+        let Ok(file) = File::open("/proc/kallsyms") else {
+            return Self::default();
+        };
+        let mut sorted = Vec::new();
+        let mut lines = BufReader::with_capacity(1 << 16, file);
+        let mut line = String::new();
+        while lines.read_line(&mut line).is_ok_and(|n| n > 0) {
+            if let Some(symbol) = parse(&line) {
+                sorted.push(symbol);
+            }
+            line.clear();
+        }
+        Self::new(sorted)
+    }
+
+    fn new(mut sorted: Vec<(u64, Box<str>)>) -> Self {
+        sorted.sort_unstable_by_key(|(address, _)| *address);
+        sorted.shrink_to_fit();
+        Self { sorted }
+    }
+
+    /// The symbol that an address lies in, and the distance from its start. `None` when unknown.
+    #[must_use]
+    pub fn find(&self, address: u64) -> Option<(&str, u64)> {
+        let after = self.sorted.partition_point(|(start, _)| *start <= address);
+        let (start, name) = self.sorted.get(after.checked_sub(1)?)?;
+        // No kernel function is a megabyte long: the address is in something that kallsyms does not list.
+        let offset = address - start;
+        (offset < 1 << 20).then_some((name, offset))
+    }
+}
+
+/// `ffffffff81000000 T name\t[module]`; text symbols only.
+fn parse(line: &str) -> Option<(u64, Box<str>)> {
+    let mut words = line.split_ascii_whitespace();
+    let address = u64::from_str_radix(words.next()?, 16).ok()?;
+    let kind = words.next()?;
+    let name = words.next()?;
+    (address != 0 && matches!(kind, "t" | "T" | "w" | "W")).then(|| (address, name.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_belongs_to_the_last_symbol_before_it() {
+        let lines = [
+            "ffffffff81000100 T second\n",
+            "ffffffff81000000 t first\t[nf_tables]\n",
+            "ffffffff81000050 d data\n",
+            "0000000000000000 T hidden\n",
+        ];
+        let symbols = Symbols::new(lines.iter().filter_map(|l| parse(l)).collect());
+        assert_eq!(symbols.find(0xffff_ffff_8100_0060), Some(("first", 0x60)));
+        assert_eq!(symbols.find(0xffff_ffff_8100_0100), Some(("second", 0)));
+        assert_eq!(symbols.find(0xffff_ffff_8000_0000), None);
+        assert_eq!(symbols.find(0xffff_ffff_9000_0000), None);
+    }
+}

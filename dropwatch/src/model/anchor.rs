@@ -1,0 +1,103 @@
+//! What a verdict is about: a dropped packet, with the evidence that the kernel side joined to it.
+
+use serde::{Deserialize, Serialize};
+
+use super::{evidence::SourceCheck, packet::Packet};
+
+/// A dropped packet.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Drop {
+    /// `CLOCK_MONOTONIC`, nanoseconds.
+    pub time_ns: u64,
+    /// CPU.
+    pub cpu: u32,
+    /// Network namespace inode number; 0 = unknown.
+    pub netns: u32,
+    /// Device at the drop.
+    pub dev: Option<Dev>,
+    /// Index of the device that it came in by; 0 = made on this machine.
+    pub iif: u32,
+    /// Drop reason.
+    pub reason: Reason,
+    /// Where it was freed.
+    pub location: Location,
+    /// Packet mark.
+    pub mark: u32,
+    /// Length in bytes at the drop.
+    pub len: u32,
+    /// EtherType.
+    pub ethertype: u16,
+    /// IP headers, if it has any.
+    pub packet: Option<Packet>,
+    /// The task that was running.
+    pub task: Task,
+    /// Evidence of the source-address check.
+    pub source_check: Option<SourceCheck>,
+}
+
+/// A device.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Dev {
+    /// Name at the drop.
+    pub name: String,
+    /// Index in its namespace.
+    pub ifindex: u32,
+}
+
+/// A drop reason.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reason {
+    /// Name without `SKB_DROP_REASON_`; `None` where the kernel has no name for it.
+    pub name: Option<String>,
+    /// This kernel's number.
+    pub number: u32,
+}
+
+impl Reason {
+    /// Whether the kernel says nothing with it.
+    #[must_use]
+    pub fn is_silent(&self) -> bool {
+        self.number == 0 || self.name.as_deref() == Some("NOT_SPECIFIED")
+    }
+
+    /// Name, or number where there is none.
+    #[must_use]
+    pub fn text(&self) -> String {
+        match (&self.name, self.number) {
+            (Some(name), _) => name.clone(),
+            (None, 0) => "no reason given".into(),
+            (None, number) => format!("reason {number}"),
+        }
+    }
+}
+
+/// A place in the kernel's code.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Location {
+    /// Function, where symbols could be read.
+    pub symbol: Option<String>,
+    /// Distance from its start.
+    pub offset: u64,
+    /// Address.
+    pub address: u64,
+}
+
+impl Location {
+    /// `function+0x1d`, or the address.
+    #[must_use]
+    pub fn text(&self) -> String {
+        match &self.symbol {
+            Some(symbol) => format!("{symbol}+{:#x}", self.offset),
+            None => format!("{:#x}", self.address),
+        }
+    }
+}
+
+/// A task.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Task {
+    /// Process id in the initial pid namespace.
+    pub pid: u32,
+    /// Name.
+    pub comm: String,
+}

@@ -1,0 +1,43 @@
+//! What this run can see, and which causes it can therefore judge.
+
+use serde::{Deserialize, Serialize};
+
+/// What became of one probe.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProbeStatus {
+    /// Hook that the probe belongs to.
+    pub hook: String,
+    /// Probe.
+    pub probe: String,
+    /// Tracepoint, function or place it is attached to (or was meant for).
+    pub symbol: String,
+    /// How.
+    pub flavour: Option<String>,
+    /// Whether it is.
+    pub attached: bool,
+    /// Why not, or why not in a better way.
+    pub why: Option<String>,
+}
+
+/// All probes, and what the kernel itself tells.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Coverage {
+    /// Probes.
+    pub probes: Vec<ProbeStatus>,
+    /// Whether the kernel names the reverse-path filter as a drop reason.
+    pub rp_filter_reason: bool,
+}
+
+impl Coverage {
+    /// Whether a probe is attached.
+    #[must_use]
+    pub fn has(&self, probe: &str) -> bool {
+        self.status(probe).is_some_and(|p| p.attached)
+    }
+
+    /// Status of a probe.
+    #[must_use]
+    pub fn status(&self, probe: &str) -> Option<&ProbeStatus> {
+        self.probes.iter().find(|p| p.probe == probe)
+    }
+}

@@ -1,0 +1,7 @@
+//! Plain data that everything right of `ingest` works on.
+
+pub mod anchor;
+pub mod coverage;
+pub mod evidence;
+pub mod explanation;
+pub mod packet;

@@ -1,0 +1,183 @@
+//! A packet's headers, in words.
+
+use std::{fmt, net::IpAddr};
+
+use dropwatch_common::{
+    flow::Flow,
+    record::skb_drop::flags::{L3, L4},
+};
+use serde::{Deserialize, Serialize};
+
+/// What is known of a packet's headers. Numbers are in host byte order.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Packet {
+    /// 4 or 6.
+    pub l3: u8,
+    /// Protocol name, or its number as text.
+    pub proto: String,
+    /// Source address.
+    pub src: IpAddr,
+    /// Destination address.
+    pub dst: IpAddr,
+    /// Source port; for an ICMP echo its identifier.
+    pub sport: Option<u16>,
+    /// Destination port; for an ICMP echo its sequence number.
+    pub dport: Option<u16>,
+    /// TCP flags: `SYN,ACK`.
+    pub tcp_flags: Option<String>,
+    /// TCP sequence number.
+    pub tcp_seq: Option<u32>,
+    /// ICMP type.
+    pub icmp_type: Option<u8>,
+    /// ICMP code.
+    pub icmp_code: Option<u8>,
+    /// TTL or hop limit.
+    pub ttl: u8,
+    /// IPv4 identification.
+    pub id: Option<u16>,
+}
+
+const TCP_FLAGS: [&str; 8] = ["FIN", "SYN", "RST", "PSH", "ACK", "URG", "ECE", "CWR"];
+
+impl Packet {
+    /// From the wire; `None` when no IP header could be read.
+    #[must_use]
+    pub fn from_flow(flow: &Flow, flags: u32) -> Option<Self> {
+        if flags & L3 == 0 {
+            return None;
+        }
+        let l4 = flags & L4 != 0;
+        let icmp = matches!(flow.l4, 1 | 58);
+        let tcp = flow.l4 == 6;
+        // Echo request and reply carry an identifier; other ICMP types have no such thing.
+        let echo = icmp && matches!(flow.icmp_type, 0 | 8 | 128 | 129);
+        let ports = l4 && (!icmp || echo);
+        Some(Self {
+            l3: flow.l3,
+            proto: protocol(flow.l4),
+            src: address(flow.l3, flow.src),
+            dst: address(flow.l3, flow.dst),
+            sport: ports.then_some(flow.sport),
+            dport: ports.then_some(flow.dport),
+            tcp_flags: (l4 && tcp).then(|| tcp_flags(flow.tcp_flags)),
+            tcp_seq: (l4 && tcp).then_some(flow.tcp_seq),
+            icmp_type: (l4 && icmp).then_some(flow.icmp_type),
+            icmp_code: (l4 && icmp).then_some(flow.icmp_code),
+            ttl: flow.ttl,
+            id: (flow.l3 == 4).then_some(flow.ip_id),
+        })
+    }
+}
+
+impl fmt::Display for Packet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { proto, src, dst, sport, dport, tcp_flags, icmp_type, icmp_code, .. } = self;
+        write!(f, "{proto} ")?;
+        if let (Some(kind), Some(code)) = (icmp_type, icmp_code) {
+            write!(f, "{src} -> {dst} {}", icmp_name(self.l3, *kind, *code))?;
+            return match (sport, dport) {
+                (Some(id), Some(seq)) => write!(f, " id {id} seq {seq}"),
+                _ => Ok(()),
+            };
+        }
+        match (sport, dport) {
+            (Some(sport), Some(dport)) if self.l3 == 6 => {
+                write!(f, "[{src}]:{sport} -> [{dst}]:{dport}")?;
+            }
+            (Some(sport), Some(dport)) => write!(f, "{src}:{sport} -> {dst}:{dport}")?,
+            _ => write!(f, "{src} -> {dst}")?,
+        }
+        match tcp_flags {
+            Some(flags) => write!(f, " [{flags}]"),
+            None => Ok(()),
+        }
+    }
+}
+
+fn address(l3: u8, bytes: [u8; 16]) -> IpAddr {
+    if l3 == 4 {
+        let [a, b, c, d, ..] = bytes;
+        [a, b, c, d].into()
+    } else {
+        bytes.into()
+    }
+}
+
+/// Name of an IP protocol, or its number.
+fn protocol(number: u8) -> String {
+    match number {
+        1 => "ICMP".into(),
+        2 => "IGMP".into(),
+        4 => "IPIP".into(),
+        6 => "TCP".into(),
+        17 => "UDP".into(),
+        33 => "DCCP".into(),
+        41 => "IPv6".into(),
+        47 => "GRE".into(),
+        50 => "ESP".into(),
+        51 => "AH".into(),
+        58 => "ICMPv6".into(),
+        132 => "SCTP".into(),
+        136 => "UDPLITE".into(),
+        other => format!("proto-{other}"),
+    }
+}
+
+fn tcp_flags(bits: u8) -> String {
+    let names: Vec<_> = TCP_FLAGS
+        .iter()
+        .enumerate()
+        .filter(|(bit, _)| bits >> bit & 1 == 1)
+        .map(|(_, name)| *name)
+        .collect();
+    names.join(",")
+}
+
+fn icmp_name(l3: u8, kind: u8, code: u8) -> String {
+    match (l3, kind) {
+        (4, 8) | (6, 128) => "echo request".into(),
+        (4, 0) | (6, 129) => "echo reply".into(),
+        (4, 3) | (6, 1) => format!("unreachable code {code}"),
+        (4, 11) | (6, 3) => format!("time exceeded code {code}"),
+        _ => format!("type {kind} code {code}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn flow(l4: u8) -> Flow {
+        let mut flow = Flow { l3: 4, l4, sport: 8080, dport: 41000, ..Flow::default() };
+        flow.src[..4].copy_from_slice(&[10, 0, 0, 113]);
+        flow.dst[..4].copy_from_slice(&[10, 0, 0, 253]);
+        flow
+    }
+
+    #[test]
+    fn tcp_reads_as_a_tuple_with_flags() {
+        let flow = Flow { tcp_flags: 0x12, tcp_seq: 7, ..flow(6) };
+        let packet = Packet::from_flow(&flow, L3 | L4).expect("IP");
+        assert_eq!(packet.to_string(), "TCP 10.0.0.113:8080 -> 10.0.0.253:41000 [SYN,ACK]");
+        assert_eq!(packet.tcp_seq, Some(7));
+    }
+
+    #[test]
+    fn only_an_echo_has_an_identifier() {
+        let mut flow = flow(1);
+        flow.icmp_type = 8;
+        let echo = Packet::from_flow(&flow, L3 | L4).expect("IP");
+        assert_eq!(echo.to_string(), "ICMP 10.0.0.113 -> 10.0.0.253 echo request id 8080 seq 41000");
+        flow.icmp_type = 3;
+        let unreachable = Packet::from_flow(&flow, L3 | L4).expect("IP");
+        assert_eq!(unreachable.sport, None);
+        assert_eq!(unreachable.to_string(), "ICMP 10.0.0.113 -> 10.0.0.253 unreachable code 0");
+    }
+
+    #[test]
+    fn a_fragment_without_ports_shows_addresses_only() {
+        let packet = Packet::from_flow(&flow(17), L3).expect("IP");
+        assert_eq!(packet.to_string(), "UDP 10.0.0.113 -> 10.0.0.253");
+        assert_eq!(Packet::from_flow(&flow(17), 0), None);
+    }
+}
