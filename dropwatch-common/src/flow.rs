@@ -19,11 +19,11 @@ pub struct Flow {
     pub dport: u16,
     /// IPv4 identification, host byte order; 0 for IPv6.
     pub ip_id: u16,
-    /// IPv4 fragment offset in units of 8 bytes; 0 for IPv6.
+    /// Fragment offset in units of 8 bytes.
     pub frag_offset: u16,
     /// IP version: 4, 6, or 0 when the packet is not IP or could not be read.
     pub l3: u8,
-    /// IP protocol number (IPv6: the next-header field of the fixed header).
+    /// IP protocol number (IPv6: that behind at most four extension headers).
     pub l4: u8,
     /// ICMP or ICMPv6 type.
     pub icmp_type: u8,

@@ -20,6 +20,14 @@ const SCTP: u8 = 132;
 const UDPLITE: u8 = 136;
 const DCCP: u8 = 33;
 
+const HOP_BY_HOP: u8 = 0;
+const ROUTING: u8 = 43;
+const FRAGMENT: u8 = 44;
+const DESTINATION: u8 = 60;
+
+/// Extension headers stepped over; real packets have one or two.
+const MOST_EXTENSIONS: u32 = 4;
+
 /// Fills `flow` (zeroed before) from the network header at `header`; returns [`flags`].
 #[inline(always)]
 pub fn flow(ethertype: u16, header: *const u8, flow: &mut Flow) -> u32 {
@@ -76,11 +84,32 @@ fn ipv6(header: *const u8, flow: &mut Flow) -> u32 {
         return 0;
     }
     flow.l3 = 6;
-    flow.l4 = ip.next_hdr;
     flow.ttl = ip.hop_limit;
     flow.src = ip.src_addr;
     flow.dst = ip.dst_addr;
-    flags::L3 | transport(ip.next_hdr, header.wrapping_add(size_of::<Ipv6Hdr>()), flow)
+    let mut protocol = ip.next_hdr;
+    let mut at = header.wrapping_add(size_of::<Ipv6Hdr>());
+    for _ in 0..MOST_EXTENSIONS {
+        if !matches!(protocol, HOP_BY_HOP | ROUTING | FRAGMENT | DESTINATION) {
+            break;
+        }
+        // Next header and length in units of 8 bytes, not counting the first (RFC 8200, section 4).
+        let Some(extension) = copy::<[u8; 4]>(at) else {
+            return flags::L3 | flags::READ_FAULT;
+        };
+        let mut len = usize::from(extension[1]) * 8 + 8;
+        if protocol == FRAGMENT {
+            len = 8;
+            flow.frag_offset = u16::from_be_bytes([extension[2], extension[3]]) >> 3;
+        }
+        protocol = extension[0];
+        at = at.wrapping_add(len);
+    }
+    flow.l4 = protocol;
+    if flow.frag_offset != 0 {
+        return flags::L3;
+    }
+    flags::L3 | transport(protocol, at, flow)
 }
 
 #[inline(always)]

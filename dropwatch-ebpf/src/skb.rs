@@ -79,6 +79,10 @@ pub fn device_netns<M: Mem>(dev: Ptr<M>) -> u32 {
 /// Inode number of a socket's netns; 0 when unknown.
 #[inline(always)]
 pub fn socket_netns<M: Mem>(sk: Ptr<M>) -> u32 {
+    // The verifier insists on the question for `skb->sk` and for `rx_sk` (6.12 and later).
+    if sk.is_null() {
+        return 0;
+    }
     netns(sk.follow(Field::sock_common_skc_net))
 }
 

@@ -28,7 +28,10 @@ impl Failure {
     /// An error of this kind.
     #[must_use]
     pub fn because(self, message: impl Into<String>) -> anyhow::Error {
-        anyhow::Error::new(Error { kind: self, message: message.into() })
+        anyhow::Error::new(Error {
+            kind: self,
+            message: message.into(),
+        })
     }
 }
 
@@ -43,7 +46,9 @@ impl std::error::Error for Error {}
 /// Exit code for an error.
 #[must_use]
 pub fn code(error: &anyhow::Error) -> u8 {
-    let kind = error.downcast_ref::<Error>().map_or(Failure::Runtime, |e| e.kind);
+    let kind = error
+        .downcast_ref::<Error>()
+        .map_or(Failure::Runtime, |e| e.kind);
     kind as u8
 }
 

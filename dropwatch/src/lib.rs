@@ -3,8 +3,19 @@
 //! Data flows one way: `attach` puts the programs into the kernel, `ingest` turns their records into plain
 //! data, `correlate` and `causes` judge it with the help of `facts`, `output` prints it.
 
+pub mod app;
 pub mod attach;
+pub mod causes;
+pub mod cli;
+pub mod config;
+pub mod correlate;
 pub mod exit;
+pub mod facts;
 pub mod ingest;
 pub mod kernel;
 pub mod model;
+pub mod output;
+pub mod reasons;
+pub mod replay;
+pub mod session;
+pub mod stats;

@@ -1,28 +1,36 @@
-//! thin thread
-use std::sync::{Arc, OnceLock};
-use dropwatch::{attach::load, ingest::{decode::{Decoder, Event}, live::Live}, kernel::{btf::{KernelBtf, vmlinux_path}, reasons::Reasons, symbols::Symbols}};
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> anyhow::Result<()> {
-    env_logger::init();
-    let t = std::time::Instant::now();
-    let btf = KernelBtf::open(&vmlinux_path())?;
-    eprintln!("btf-rs {:?}", t.elapsed());
-    let aya_btf = aya::Btf::parse_file(vmlinux_path(), aya::Endianness::default())?;
-    eprintln!("aya {:?}", t.elapsed());
-    let reasons = Reasons::from_btf(&btf);
-    let mut attached = load::attach(&btf, &aya_btf, &reasons, &load::Settings { ring_bytes: 1<<20, budget: 100, ..Default::default() })?;
-    eprintln!("attached {:?}", t.elapsed());
-    eprintln!("{:#?}", attached.coverage);
-    let symbols = Arc::new(OnceLock::new());
-    let _ = symbols.set(Symbols::read());
-    eprintln!("symbols {:?}", t.elapsed());
-    let decoder = Decoder::new(reasons, symbols, btf.returns_enum("ip_route_input_noref"));
-    let mut live = Live::new(&mut attached.ebpf)?;
-    loop {
-        live.ready().await?;
-        live.drain(100, |bytes| match decoder.entry(bytes) {
-            Some(Event::Drop(d)) => println!("{} {:?} {} {:?} {}", d.netns, d.dev, d.reason.text(), d.location.text(), d.packet.as_ref().map(|p| p.to_string()).unwrap_or_default()),
-            other => println!("{other:?}"),
-        });
+//! The command: parses, runs, and turns errors into one line and an exit code.
+
+use std::{io, process::ExitCode};
+
+use clap::Parser as _;
+use dropwatch::{
+    app,
+    cli::{Cli, Command},
+    config::Config,
+    exit, replay,
+};
+
+fn main() -> ExitCode {
+    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("warn")).init();
+    let cli = Cli::parse();
+    let result = match cli.command {
+        Some(Command::Replay(args)) => replay::run(&args),
+        None => Config::new(cli.live).and_then(|config| app::run(&config)),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        // Whoever reads our output has enough: `dropwatch | head`.
+        Err(error) if broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("dropwatch: {}", exit::one_line(&error));
+            ExitCode::from(exit::code(&error))
+        }
     }
+}
+
+fn broken_pipe(error: &anyhow::Error) -> bool {
+    error
+        .chain()
+        .filter_map(|e| e.downcast_ref::<io::Error>())
+        .any(|e| e.kind() == io::ErrorKind::BrokenPipe)
 }

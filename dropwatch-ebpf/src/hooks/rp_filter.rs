@@ -57,7 +57,14 @@ pub fn rp_filter_martian_kprobe(ctx: ProbeContext) -> u32 {
 pub fn rp_filter_validate_fexit(ctx: FExitContext) -> i32 {
     let ret: i32 = ctx.arg(8);
     if ret < 0 {
-        stash(ctx.arg(0), ctx.arg(1), ctx.arg(2), ran::RETURN, ret, ctx.arg(4));
+        stash(
+            ctx.arg(0),
+            ctx.arg(1),
+            ctx.arg(2),
+            ran::RETURN,
+            ret,
+            ctx.arg(4),
+        );
     }
     0
 }
@@ -80,7 +87,15 @@ pub fn rp_filter_lookup_raw(ctx: RawTracePointContext) -> i32 {
 fn stash(skb: u64, saddr: u32, daddr: u32, ran: u32, ret: i32, oif: u32) {
     // SAFETY: a helper without preconditions.
     let time_ns = unsafe { bpf_ktime_get_ns() };
-    let refusal = Refusal { time_ns, saddr, daddr, ran, ret, oif, pad: 0 };
+    let refusal = Refusal {
+        time_ns,
+        saddr,
+        daddr,
+        ran,
+        ret,
+        oif,
+        pad: 0,
+    };
     count(if REFUSALS.insert(skb, refusal, 0).is_ok() {
         counters::RP_STASHED
     } else {
@@ -99,7 +114,8 @@ fn looked_up<C: Call>(ctx: &C) {
     let oif = if nhc.is_null() {
         0
     } else {
-        nhc.follow(Field::fib_nh_common_nhc_dev).get(Field::net_device_ifindex)
+        nhc.follow(Field::fib_nh_common_nhc_dev)
+            .get(Field::net_device_ifindex)
     };
     // SAFETY: a valid slot of this CPU's own array.
     let lookup = unsafe { &mut *slot };
@@ -126,7 +142,11 @@ pub fn refusal<M: Mem>(skb: &Skb<M>, reason: u32) -> Option<Seen> {
     if !by_reason && !unnamed {
         return None;
     }
-    let kept = if config(word::STASH) == 1 { take(skb) } else { None };
+    let kept = if config(word::STASH) == 1 {
+        take(skb)
+    } else {
+        None
+    };
     (by_reason || kept.is_some()).then_some(Seen(kept))
 }
 
@@ -148,14 +168,14 @@ fn take<M: Mem>(skb: &Skb<M>) -> Option<Refusal> {
 
 /// Fills a zeroed record.
 #[inline(always)]
-pub fn fill<M: Mem>(record: &mut RpFilter, seen: &Seen, dev: Ptr<M>, flow: &Flow) {
+pub fn fill<M: Mem>(record: &mut RpFilter, seen: &Seen, dev: Option<Ptr<M>>, flow: &Flow) {
     record.header = RpFilter::header();
     if let Some(kept) = &seen.0 {
         record.ran |= kept.ran;
         record.ret = kept.ret;
         record.oif = kept.oif;
     }
-    if let Some(mode) = skb::rp_filter_mode(dev) {
+    if let Some(mode) = dev.and_then(skb::rp_filter_mode) {
         record.ran |= ran::MODE;
         record.mode_all = mode.all;
         record.mode_device = mode.device;

@@ -51,12 +51,24 @@ pub fn skb_drop_raw(ctx: RawTracePointContext) -> i32 {
 /// What is known of the drop before it is decided whether detail is sent.
 struct Drop<C: Call> {
     skb: Skb<C::Mem>,
+    /// Only a device when `ifindex` is not 0.
     dev: Ptr<C::Mem>,
     location: u64,
     reason: u32,
     netns: u32,
     ifindex: u32,
     flags: u32,
+}
+
+impl<C: Call> Drop<C> {
+    /// Device name, zeroes when there is none.
+    #[inline(always)]
+    fn name(&self) -> [u64; 2] {
+        if self.ifindex == 0 {
+            return [0; 2];
+        }
+        self.dev.name(Field::net_device_name)
+    }
 }
 
 #[inline(always)]
@@ -66,7 +78,7 @@ fn dropped<C: Call>(ctx: &C) {
         count(counters::NOT_PACKET);
         return;
     };
-    if !filter::wanted(drop.netns, || drop.dev.name(Field::net_device_name)) {
+    if !filter::wanted(drop.netns, || drop.name()) {
         count(counters::FILTERED);
         return;
     }
@@ -76,7 +88,11 @@ fn dropped<C: Call>(ctx: &C) {
         reason: drop.reason,
         ifindex: drop.ifindex,
         netns: drop.netns,
-        evidence: if refusal.is_some() { kind::RP_FILTER.into() } else { 0 },
+        evidence: if refusal.is_some() {
+            kind::RP_FILTER.into()
+        } else {
+            0
+        },
     };
     if !tally(&key) {
         count(counters::SUPPRESSED);
@@ -86,7 +102,11 @@ fn dropped<C: Call>(ctx: &C) {
         None => send::<C>(&drop),
         Some(refusal) => send_joined::<C>(&drop, &refusal),
     };
-    count(if sent { counters::SUBMITTED } else { counters::RING_FULL });
+    count(if sent {
+        counters::SUBMITTED
+    } else {
+        counters::RING_FULL
+    });
 }
 
 /// Reads what identifies the drop; `None` when it is no network packet.
@@ -96,7 +116,7 @@ fn look<C: Call>(ctx: &C) -> Option<Drop<C>> {
     let skb = Skb::<C::Mem>(Ptr::new(ctx.arg(0)));
     let location = ctx.arg(1);
     let reason = if args >= 3 { ctx.arg(2) as u32 } else { 0 };
-    let mut dev = skb.dev();
+    let dev = skb.dev();
     let mut netns = skb::device_netns(dev);
     let mut ifindex = 0;
     let mut flags = 0;
@@ -105,20 +125,23 @@ fn look<C: Call>(ctx: &C) -> Option<Drop<C>> {
         if skb.ethertype() == 0 {
             return None;
         }
-        dev = Ptr::new(0);
         flags = flags::NETNS_OF_SOCKET;
         netns = skb::socket_netns(skb.sk());
         if netns == 0 && args >= 4 {
-            let rx_sk = Ptr::<C::Mem>::new(ctx.arg(3));
-            // Maybe NULL, and the verifier insists on the question (6.12 and later).
-            if !rx_sk.is_null() {
-                netns = skb::socket_netns(rx_sk);
-            }
+            netns = skb::socket_netns(Ptr::<C::Mem>::new(ctx.arg(3)));
         }
     } else {
         ifindex = dev.get(Field::net_device_ifindex);
     }
-    Some(Drop { skb, dev, location, reason, netns, ifindex, flags })
+    Some(Drop {
+        skb,
+        dev,
+        location,
+        reason,
+        netns,
+        ifindex,
+        flags,
+    })
 }
 
 /// Counts the drop under its key; whether the key's budget allows detail.
@@ -172,7 +195,8 @@ fn send_joined<C: Call>(drop: &Drop<C>, refusal: &rp_filter::Seen) -> bool {
     };
     let record = place.record();
     fill(&mut record.anchor, drop);
-    rp_filter::fill(&mut record.evidence, refusal, drop.dev, &record.anchor.flow);
+    let dev = (drop.ifindex != 0).then_some(drop.dev);
+    rp_filter::fill(&mut record.evidence, refusal, dev, &record.anchor.flow);
     place.submit();
     true
 }
@@ -197,11 +221,13 @@ fn fill<C: Call>(record: &mut SkbDrop, drop: &Drop<C>) {
         record.cpu = bpf_get_smp_processor_id();
         bpf_get_current_comm((&raw mut record.comm).cast(), 16);
     }
-    if drop.ifindex != 0 {
-        let name = drop.dev.name(Field::net_device_name);
-        record.dev[..8].copy_from_slice(&name[0].to_ne_bytes());
-        record.dev[8..].copy_from_slice(&name[1].to_ne_bytes());
-    }
+    let name = drop.name();
+    record.dev[..8].copy_from_slice(&name[0].to_ne_bytes());
+    record.dev[8..].copy_from_slice(&name[1].to_ne_bytes());
     record.flags = drop.flags
-        | parse::flow(record.ethertype, drop.skb.network_header(), &mut record.flow);
+        | parse::flow(
+            record.ethertype,
+            drop.skb.network_header(),
+            &mut record.flow,
+        );
 }

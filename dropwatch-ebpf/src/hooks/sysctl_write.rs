@@ -47,10 +47,17 @@ fn watched(sysctl: *mut bpf_sysctl) -> bool {
     let mut name = [0u8; 16];
     // SAFETY: the helper writes at most the 16 bytes given.
     let len = unsafe {
-        bpf_sysctl_get_name(sysctl, name.as_mut_ptr().cast(), 16, BPF_F_SYSCTL_BASE_NAME.into())
+        bpf_sysctl_get_name(
+            sysctl,
+            name.as_mut_ptr().cast(),
+            16,
+            BPF_F_SYSCTL_BASE_NAME.into(),
+        )
     };
-    len == 9 && u64::from_ne_bytes([name[0], name[1], name[2], name[3], name[4], name[5], name[6], name[7]])
-        == u64::from_ne_bytes(*b"rp_filte")
+    len == 9
+        && u64::from_ne_bytes([
+            name[0], name[1], name[2], name[3], name[4], name[5], name[6], name[7],
+        ]) == u64::from_ne_bytes(*b"rp_filte")
         && name[8] == b'r'
 }
 

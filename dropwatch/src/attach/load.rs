@@ -60,19 +60,36 @@ pub struct Attached {
 ///
 /// [`Failure::Permission`] or [`Failure::Unsupported`] when the drop anchor cannot be attached; what else
 /// fails is told in [`Coverage`].
-pub fn attach(btf: &KernelBtf, aya_btf: &Btf, reasons: &Reasons, settings: &Settings) -> Result<Attached> {
+pub fn attach(
+    btf: &KernelBtf,
+    aya_btf: &Btf,
+    reasons: &Reasons,
+    settings: &Settings,
+) -> Result<Attached> {
     let view = view(btf, reasons);
     let steps = plan(&view, &settings.forced);
     raise_memlock();
     let mut ebpf = create(btf, aya_btf, reasons, settings, &steps)?;
-    let mut coverage = Coverage { rp_filter_reason: view.rp_filter_reason, ..Coverage::default() };
+    let mut coverage = Coverage {
+        rp_filter_reason: view.rp_filter_reason,
+        ..Coverage::default()
+    };
     for step in &steps {
         let status = attach_step(&mut ebpf, aya_btf, step);
         if step.probe.required && !status.attached {
-            let why = status.why.unwrap_or_else(|| "no way of attaching is known".into());
+            let why = status
+                .why
+                .unwrap_or_else(|| "no way of attaching is known".into());
             let refused = why.contains("not permitted") || why.contains("ermission denied");
-            let kind = if refused { Failure::Permission } else { Failure::Unsupported };
-            return Err(kind.because(format!("attaching to the {} tracepoint: {why}", status.symbol)));
+            let kind = if refused {
+                Failure::Permission
+            } else {
+                Failure::Unsupported
+            };
+            return Err(kind.because(format!(
+                "attaching to the {} tracepoint: {why}",
+                status.symbol
+            )));
         }
         coverage.probes.push(status);
     }
@@ -113,7 +130,11 @@ fn create(
 ) -> Result<Ebpf> {
     let offsets: [u32; FIELD_COUNT] =
         layout::offsets(btf).map_err(|e| Failure::Unsupported.because(format!("{e:#}")))?;
-    let planned = |probe: &str| steps.iter().any(|s| s.probe.name == probe && !s.variants.is_empty());
+    let planned = |probe: &str| {
+        steps
+            .iter()
+            .any(|s| s.probe.name == probe && !s.variants.is_empty())
+    };
     let number = |name: &str| reasons.number(name).unwrap_or(ABSENT);
     let mut config = [0u32; word::COUNT];
     config[word::KFREE_SKB_ARGS] = btf.tracepoint_args("kfree_skb").unwrap_or(2);
@@ -137,7 +158,11 @@ fn create(
         .map_err(|e| {
             let text = chain(&anyhow!(e));
             let refused = text.contains("not permitted") || text.contains("ermission denied");
-            let kind = if refused { Failure::Permission } else { Failure::Unsupported };
+            let kind = if refused {
+                Failure::Permission
+            } else {
+                Failure::Unsupported
+            };
             kind.because(format!("creating the eBPF maps: {text}"))
         })
 }
@@ -159,7 +184,12 @@ fn dev_filter(pattern: &str) -> [u64; DEV_WORDS] {
         eight.copy_from_slice(&b[at..at + 8]);
         u64::from_ne_bytes(eight)
     };
-    [word(&bytes, 0), word(&bytes, 8), word(&mask, 0), word(&mask, 8)]
+    [
+        word(&bytes, 0),
+        word(&bytes, 8),
+        word(&mask, 0),
+        word(&mask, 8),
+    ]
 }
 
 /// Tries a probe's variants in order.
@@ -187,7 +217,11 @@ fn attach_step(ebpf: &mut Ebpf, btf: &Btf, step: &Step) -> ProbeStatus {
             }
         }
     }
-    let target = step.variants.iter().chain(step.skipped.iter().map(|(v, _)| v)).next();
+    let target = step
+        .variants
+        .iter()
+        .chain(step.skipped.iter().map(|(v, _)| v))
+        .next();
     ProbeStatus {
         hook: step.probe.hook.into(),
         probe: step.probe.name.into(),
@@ -199,7 +233,11 @@ fn attach_step(ebpf: &mut Ebpf, btf: &Btf, step: &Step) -> ProbeStatus {
 }
 
 fn attach_variant(ebpf: &mut Ebpf, btf: &Btf, variant: &Variant) -> Result<()> {
-    let Variant { flavour, program, target } = *variant;
+    let Variant {
+        flavour,
+        program,
+        target,
+    } = *variant;
     let program = ebpf
         .program_mut(program)
         .with_context(|| format!("the eBPF object has no program {program}"))?;
@@ -236,19 +274,29 @@ fn attach_variant(ebpf: &mut Ebpf, btf: &Btf, variant: &Variant) -> Result<()> {
             let program: &mut CgroupSysctl = program.try_into()?;
             program.load()?;
             let root = File::open(&root).with_context(|| format!("opening {}", root.display()))?;
-            program.attach(root, CgroupAttachMode::AllowMultiple)?;
+            // No flags: a link always shares the cgroup with other programs, and kernels refuse the flag.
+            program.attach(root, CgroupAttachMode::Single)?;
         }
     }
     Ok(())
 }
 
-/// Where the cgroup2 tree is mounted.
+/// Where the cgroup2 tree is mounted: for us, or, as `ip netns exec` hides it behind a sysfs of its own,
+/// for pid 1.
 fn cgroup2_root() -> Option<PathBuf> {
-    let mounts = fs::read_to_string("/proc/self/mounts").ok()?;
-    mounts.lines().find_map(|line| {
-        let mut words = line.split(' ');
-        let (_, path, kind) = (words.next()?, words.next()?, words.next()?);
-        (kind == "cgroup2").then(|| PathBuf::from(path))
+    [
+        ("/proc/self/mounts", "/"),
+        ("/proc/1/mounts", "/proc/1/root"),
+    ]
+    .into_iter()
+    .find_map(|(mounts, root)| {
+        let mounts = fs::read_to_string(mounts).ok()?;
+        let path = mounts.lines().find_map(|line| {
+            let mut words = line.split(' ');
+            let (_, path, kind) = (words.next()?, words.next()?, words.next()?);
+            (kind == "cgroup2").then(|| path.trim_start_matches('/').to_owned())
+        })?;
+        Some(Path::new(root).join(path))
     })
 }
 
@@ -270,7 +318,6 @@ fn raise_memlock() {
     }
 }
 
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -279,7 +326,10 @@ mod tests {
     fn an_exact_name_ends_with_its_nul_and_a_prefix_does_not() {
         let exact = dev_filter("eth0");
         assert_eq!(exact[0].to_ne_bytes(), *b"eth0\0\0\0\0");
-        assert_eq!(exact[2].to_ne_bytes(), [0xff, 0xff, 0xff, 0xff, 0xff, 0, 0, 0]);
+        assert_eq!(
+            exact[2].to_ne_bytes(),
+            [0xff, 0xff, 0xff, 0xff, 0xff, 0, 0, 0]
+        );
         let prefix = dev_filter("lxc*");
         assert_eq!(prefix[2].to_ne_bytes(), [0xff, 0xff, 0xff, 0, 0, 0, 0, 0]);
         let longest = dev_filter("abcdefghijklmno");

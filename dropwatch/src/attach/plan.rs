@@ -36,11 +36,18 @@ pub struct Step {
 /// Makes the plan.
 #[must_use]
 pub fn plan(view: &View, forced: &Forced) -> Vec<Step> {
-    PROBES.iter().map(|probe| step(probe, view, forced)).collect()
+    PROBES
+        .iter()
+        .map(|probe| step(probe, view, forced))
+        .collect()
 }
 
 fn step(probe: &'static Probe, view: &View, forced: &Forced) -> Step {
-    let mut step = Step { probe, variants: Vec::new(), skipped: Vec::new() };
+    let mut step = Step {
+        probe,
+        variants: Vec::new(),
+        skipped: Vec::new(),
+    };
     for variant in ordered(probe, view) {
         let refused = match forced.get(probe.name) {
             Some(wanted) if wanted != variant.flavour.name() => {
@@ -67,7 +74,9 @@ fn ordered(probe: &'static Probe, view: &View) -> Vec<Variant> {
 }
 
 fn unavailable(variant: &Variant, view: &View) -> Option<String> {
-    let Variant { flavour, target, .. } = variant;
+    let Variant {
+        flavour, target, ..
+    } = variant;
     match flavour {
         Flavour::Btf | Flavour::Raw => (!view.tracepoints.contains_key(target))
             .then(|| format!("this kernel has no tracepoint {target}")),
@@ -94,7 +103,10 @@ mod tests {
     }
 
     fn flavours(steps: &[Step], probe: &str) -> Vec<Flavour> {
-        let step = steps.iter().find(|s| s.probe.name == probe).expect("a known probe");
+        let step = steps
+            .iter()
+            .find(|s| s.probe.name == probe)
+            .expect("a known probe");
         step.variants.iter().map(|v| v.flavour).collect()
     }
 
@@ -110,23 +122,40 @@ mod tests {
 
     #[test]
     fn the_return_value_comes_first_without_reasons() {
-        let view = View { rp_filter_reason: false, ..modern() };
-        assert_eq!(flavours(&plan(&view, &Forced::new()), "refusal")[0], Flavour::Fexit);
+        let view = View {
+            rp_filter_reason: false,
+            ..modern()
+        };
+        assert_eq!(
+            flavours(&plan(&view, &Forced::new()), "refusal")[0],
+            Flavour::Fexit
+        );
     }
 
     #[test]
     fn what_is_missing_is_left_out_with_a_reason() {
-        let view = View { kprobes: false, functions: vec![], cgroup2: false, ..modern() };
+        let view = View {
+            kprobes: false,
+            functions: vec![],
+            cgroup2: false,
+            ..modern()
+        };
         let steps = plan(&view, &Forced::new());
         assert!(flavours(&steps, "refusal").is_empty());
         assert_eq!(steps[0].skipped.len(), 3);
-        assert_eq!(steps[0].skipped[0].1, "this kernel's BTF has no function ip_handle_martian_source");
+        assert_eq!(
+            steps[0].skipped[0].1,
+            "this kernel's BTF has no function ip_handle_martian_source"
+        );
         assert!(flavours(&steps, "sysctl").is_empty());
     }
 
     #[test]
     fn a_forced_flavour_is_the_only_one_tried() {
         let forced = Forced::from([("refusal".into(), "fexit".into())]);
-        assert_eq!(flavours(&plan(&modern(), &forced), "refusal"), [Flavour::Fexit]);
+        assert_eq!(
+            flavours(&plan(&modern(), &forced), "refusal"),
+            [Flavour::Fexit]
+        );
     }
 }

@@ -59,7 +59,11 @@ pub struct Probe {
 }
 
 const fn variant(flavour: Flavour, program: &'static str, target: &'static str) -> Variant {
-    Variant { flavour, program, target }
+    Variant {
+        flavour,
+        program,
+        target,
+    }
 }
 
 /// The drop anchor.
@@ -80,9 +84,21 @@ pub const REFUSAL: Probe = Probe {
     hook: "rp_filter",
     required: false,
     variants: &[
-        variant(Flavour::Fentry, "rp_filter_martian_fentry", "ip_handle_martian_source"),
-        variant(Flavour::Kprobe, "rp_filter_martian_kprobe", "ip_handle_martian_source"),
-        variant(Flavour::Fexit, "rp_filter_validate_fexit", "fib_validate_source"),
+        variant(
+            Flavour::Fentry,
+            "rp_filter_martian_fentry",
+            "ip_handle_martian_source",
+        ),
+        variant(
+            Flavour::Kprobe,
+            "rp_filter_martian_kprobe",
+            "ip_handle_martian_source",
+        ),
+        variant(
+            Flavour::Fexit,
+            "rp_filter_validate_fexit",
+            "fib_validate_source",
+        ),
     ],
 };
 
@@ -102,7 +118,11 @@ pub const SYSCTL: Probe = Probe {
     name: "sysctl",
     hook: "sysctl_write",
     required: false,
-    variants: &[variant(Flavour::CgroupSysctl, "sysctl_write", "the root of the cgroup2 tree")],
+    variants: &[variant(
+        Flavour::CgroupSysctl,
+        "sysctl_write",
+        "the root of the cgroup2 tree",
+    )],
 };
 
 /// All probes in the order of attaching: the anchor last, so that no drop comes before its evidence.

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 pub mod reader;
 pub mod sysctl_d;
+pub mod sysctl_files;
 
 /// A question about the configuration. `netns` is always the namespace's inode number.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -57,6 +58,7 @@ pub enum FactKey {
 /// An answer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "is", rename_all = "snake_case")]
+#[expect(clippy::large_enum_variant, reason = "a handful exist at a time")]
 pub enum Fact {
     /// Answer to [`FactKey::Netns`].
     Netns(Netns),
@@ -224,6 +226,8 @@ pub struct Remedy {
     pub path: String,
     /// Content.
     pub content: String,
-    /// Lines in other files that would still win, which must be changed by hand.
-    pub still_wins: Vec<FileLine>,
+    /// Command that applies the file to devices that exist already.
+    pub apply: String,
+    /// What the file cannot settle.
+    pub warnings: Vec<String>,
 }

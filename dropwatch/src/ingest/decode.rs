@@ -38,7 +38,11 @@ impl Decoder {
     /// `symbols` may be filled later, in the background; decoding waits for it.
     #[must_use]
     pub fn new(reasons: Reasons, symbols: Arc<OnceLock<Symbols>>, reason_returns: bool) -> Self {
-        Self { reasons, symbols, reason_returns }
+        Self {
+            reasons,
+            symbols,
+            reason_returns,
+        }
     }
 
     /// Decodes an entry; `None` when it is malformed or of no known kind.
@@ -61,7 +65,10 @@ impl Decoder {
                 key: text(&record.name),
                 old: text(&record.old).trim().to_owned(),
                 new: text(&record.new).trim().to_owned(),
-                process: Task { pid: record.tgid, comm: text(&record.comm) },
+                process: Task {
+                    pid: record.tgid,
+                    comm: text(&record.comm),
+                },
             })),
             Wire::RpFilter(_) => None,
         }
@@ -72,8 +79,10 @@ impl Decoder {
             time_ns: record.time_ns,
             cpu: record.cpu,
             netns: record.netns,
-            dev: (record.ifindex != 0)
-                .then(|| Dev { name: text(&record.dev), ifindex: record.ifindex }),
+            dev: (record.ifindex != 0).then(|| Dev {
+                name: text(&record.dev),
+                ifindex: record.ifindex,
+            }),
             iif: record.iif,
             reason: self.reason(record.reason),
             location: self.location(record.location),
@@ -81,7 +90,10 @@ impl Decoder {
             len: record.skb_len,
             ethertype: record.ethertype,
             packet: Packet::from_flow(&record.flow, record.flags),
-            task: Task { pid: record.tgid, comm: text(&record.comm) },
+            task: Task {
+                pid: record.tgid,
+                comm: text(&record.comm),
+            },
             source_check: None,
         }
     }
@@ -89,7 +101,10 @@ impl Decoder {
     /// A reason with its name.
     #[must_use]
     pub fn reason(&self, number: u32) -> Reason {
-        Reason { name: self.reasons.name(number).map(Into::into), number }
+        Reason {
+            name: self.reasons.name(number).map(Into::into),
+            number,
+        }
     }
 
     /// An address with its symbol.
@@ -148,4 +163,3 @@ fn text(bytes: &[u8]) -> String {
     let end = bytes.iter().position(|b| *b == 0).unwrap_or(bytes.len());
     String::from_utf8_lossy(&bytes[..end]).into_owned()
 }
-

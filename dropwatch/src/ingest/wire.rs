@@ -74,7 +74,12 @@ mod tests {
     use super::*;
 
     fn header(kind: u16, version: u16, len: u32) -> Vec<u8> {
-        [&kind.to_ne_bytes()[..], &version.to_ne_bytes(), &len.to_ne_bytes()].concat()
+        [
+            &kind.to_ne_bytes()[..],
+            &version.to_ne_bytes(),
+            &len.to_ne_bytes(),
+        ]
+        .concat()
     }
 
     #[test]
@@ -89,12 +94,21 @@ mod tests {
 
     #[test]
     fn malformed_entries_are_refused() {
-        assert!(sections(&header(SkbDrop::KIND, 1, 8)).is_none(), "too short for its kind");
-        assert!(sections(&header(SkbDrop::KIND, 1, 160)).is_none(), "longer than the entry");
+        assert!(
+            sections(&header(SkbDrop::KIND, 1, 8)).is_none(),
+            "too short for its kind"
+        );
+        assert!(
+            sections(&header(SkbDrop::KIND, 1, 160)).is_none(),
+            "longer than the entry"
+        );
         assert!(sections(&header(0x7fff, 1, 0)).is_none(), "no progress");
         assert!(sections(&[1, 2, 3]).is_none(), "no header");
         let mut newer = header(RpFilter::KIND, 2, size_of::<RpFilter>() as u32);
         newer.extend([0; size_of::<RpFilter>() - 8]);
-        assert!(sections(&newer).is_none(), "another version of a known kind");
+        assert!(
+            sections(&newer).is_none(),
+            "another version of a known kind"
+        );
     }
 }

@@ -57,7 +57,10 @@ mod tests {
 
     #[test]
     fn sys_admin_stands_for_bpf_and_perfmon() {
-        assert_eq!(effective("Name:\tx\nCapEff:\t0000000000201000\n"), Some(0x20_1000));
+        assert_eq!(
+            effective("Name:\tx\nCapEff:\t0000000000201000\n"),
+            Some(0x20_1000)
+        );
         assert!(missing_in(0x20_1000).is_empty());
         assert_eq!(missing_in(0), ["CAP_BPF", "CAP_PERFMON", "CAP_NET_ADMIN"]);
         assert!(missing_in(1 << 38 | 1 << 39 | 1 << 12).is_empty());

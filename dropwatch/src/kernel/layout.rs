@@ -22,7 +22,12 @@ pub fn offsets(btf: &KernelBtf) -> Result<[u32; FIELD_COUNT]> {
 }
 
 fn offset(btf: &KernelBtf, field: &FieldSpec) -> Result<u32> {
-    let FieldSpec { structure, member, size, required } = *field;
+    let FieldSpec {
+        structure,
+        member,
+        size,
+        required,
+    } = *field;
     match btf.member(structure, member) {
         // Arrays are read element by element, so more than one element is fine.
         Some(found) if found.size >= size || found.size == 0 => Ok(found.offset),

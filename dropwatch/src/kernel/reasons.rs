@@ -70,7 +70,10 @@ impl Reasons {
     #[must_use]
     pub fn number(&self, name: &str) -> Option<u32> {
         let short = name.strip_prefix(PREFIX).unwrap_or(name);
-        self.names.iter().find(|(_, n)| *n == short).map(|(v, _)| *v)
+        self.names
+            .iter()
+            .find(|(_, n)| *n == short)
+            .map(|(v, _)| *v)
     }
 
     /// Whether this kernel gives reasons at all.

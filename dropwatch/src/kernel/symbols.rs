@@ -1,6 +1,9 @@
 //! Kernel addresses to `symbol+offset`.
 
-use std::{fs::File, io::{BufRead as _, BufReader}};
+use std::{
+    fs::File,
+    io::{BufRead as _, BufReader},
+};
 
 /// Text symbols by address.
 #[derive(Debug, Default)]

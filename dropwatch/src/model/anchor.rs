@@ -35,6 +35,18 @@ pub struct Drop {
     pub source_check: Option<SourceCheck>,
 }
 
+impl Drop {
+    /// Whether it is no packet of anyone's but the form in which the kernel answers a route query
+    /// (`ip route get`, and our own questions): net/ipv4/route.c and net/ipv6/route.c, 5.10 to 7.2.
+    #[must_use]
+    pub fn is_route_query(&self) -> bool {
+        matches!(
+            self.location.symbol.as_deref(),
+            Some("inet_rtm_getroute" | "inet6_rtm_getroute")
+        )
+    }
+}
+
 /// A device.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Dev {

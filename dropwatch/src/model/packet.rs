@@ -71,7 +71,17 @@ impl Packet {
 
 impl fmt::Display for Packet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { proto, src, dst, sport, dport, tcp_flags, icmp_type, icmp_code, .. } = self;
+        let Self {
+            proto,
+            src,
+            dst,
+            sport,
+            dport,
+            tcp_flags,
+            icmp_type,
+            icmp_code,
+            ..
+        } = self;
         write!(f, "{proto} ")?;
         if let (Some(kind), Some(code)) = (icmp_type, icmp_code) {
             write!(f, "{src} -> {dst} {}", icmp_name(self.l3, *kind, *code))?;
@@ -148,7 +158,13 @@ mod tests {
     use super::*;
 
     fn flow(l4: u8) -> Flow {
-        let mut flow = Flow { l3: 4, l4, sport: 8080, dport: 41000, ..Flow::default() };
+        let mut flow = Flow {
+            l3: 4,
+            l4,
+            sport: 8080,
+            dport: 41000,
+            ..Flow::default()
+        };
         flow.src[..4].copy_from_slice(&[10, 0, 0, 113]);
         flow.dst[..4].copy_from_slice(&[10, 0, 0, 253]);
         flow
@@ -156,9 +172,16 @@ mod tests {
 
     #[test]
     fn tcp_reads_as_a_tuple_with_flags() {
-        let flow = Flow { tcp_flags: 0x12, tcp_seq: 7, ..flow(6) };
+        let flow = Flow {
+            tcp_flags: 0x12,
+            tcp_seq: 7,
+            ..flow(6)
+        };
         let packet = Packet::from_flow(&flow, L3 | L4).expect("IP");
-        assert_eq!(packet.to_string(), "TCP 10.0.0.113:8080 -> 10.0.0.253:41000 [SYN,ACK]");
+        assert_eq!(
+            packet.to_string(),
+            "TCP 10.0.0.113:8080 -> 10.0.0.253:41000 [SYN,ACK]"
+        );
         assert_eq!(packet.tcp_seq, Some(7));
     }
 
@@ -167,11 +190,17 @@ mod tests {
         let mut flow = flow(1);
         flow.icmp_type = 8;
         let echo = Packet::from_flow(&flow, L3 | L4).expect("IP");
-        assert_eq!(echo.to_string(), "ICMP 10.0.0.113 -> 10.0.0.253 echo request id 8080 seq 41000");
+        assert_eq!(
+            echo.to_string(),
+            "ICMP 10.0.0.113 -> 10.0.0.253 echo request id 8080 seq 41000"
+        );
         flow.icmp_type = 3;
         let unreachable = Packet::from_flow(&flow, L3 | L4).expect("IP");
         assert_eq!(unreachable.sport, None);
-        assert_eq!(unreachable.to_string(), "ICMP 10.0.0.113 -> 10.0.0.253 unreachable code 0");
+        assert_eq!(
+            unreachable.to_string(),
+            "ICMP 10.0.0.113 -> 10.0.0.253 unreachable code 0"
+        );
     }
 
     #[test]

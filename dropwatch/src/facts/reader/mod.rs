@@ -9,6 +9,7 @@ mod lookup;
 mod netlink;
 mod netns;
 mod parse;
+mod places;
 mod pod;
 mod process;
 mod route;
@@ -103,7 +104,10 @@ impl Shared {
             if let Some(job) = queue.pop() {
                 return Some(job);
             }
-            queue = self.wake.wait(queue).unwrap_or_else(PoisonError::into_inner);
+            queue = self
+                .wake
+                .wait(queue)
+                .unwrap_or_else(PoisonError::into_inner);
         }
     }
 }
@@ -131,12 +135,18 @@ impl Reader {
                         let fact = answer(&mut namespaces, sysctl_files, &key);
                         (key, fact)
                     }
-                    Job::Refuse(key) => (key, unknown(format!("over {MOST_WAITING} questions wait"))),
+                    Job::Refuse(key) => {
+                        (key, unknown(format!("over {MOST_WAITING} questions wait")))
+                    }
                 };
                 answers(key, fact);
             }
         })?;
-        Ok(Self { shared, thread: Some(thread), ended })
+        Ok(Self {
+            shared,
+            thread: Some(thread),
+            ended,
+        })
     }
 
     /// Queues a question; never blocks. A question that waits already is not queued again.
@@ -172,11 +182,18 @@ fn answer(namespaces: &mut Namespaces, sysctl_files: fn(&str) -> Fact, key: &Fac
     let until = Instant::now() + QUESTION_LIMIT;
     let fact = match *key {
         FactKey::Netns { netns } => namespaces.describe(netns).map(Fact::Netns),
-        FactKey::RpFilter { netns } => rp_filter::read(namespaces, netns, until).map(Fact::RpFilter),
+        FactKey::RpFilter { netns } => {
+            rp_filter::read(namespaces, netns, until).map(Fact::RpFilter)
+        }
         FactKey::Link { netns, ifindex } => {
             link::read(namespaces, netns, ifindex, until).map(Fact::Link)
         }
-        FactKey::Route { netns, to, from, mark } => {
+        FactKey::Route {
+            netns,
+            to,
+            from,
+            mark,
+        } => {
             let flow = route::Flow { to, from, mark };
             route::read(namespaces, netns, flow, until).map(Fact::Route)
         }
@@ -225,13 +242,17 @@ mod tests {
         let files = |device: &str| unknown(format!("files of {device}"));
         let reader = Reader::start(move |k, f| tell.send((k, f)).expect("heard"), files)
             .expect("the own namespace can be opened");
-        reader.ask(FactKey::SysctlFiles { device: "eth0".into() });
+        reader.ask(FactKey::SysctlFiles {
+            device: "eth0".into(),
+        });
         reader.ask(key(1));
         let (_, first) = told.recv_timeout(Duration::from_secs(5)).expect("answered");
         assert_eq!(first, unknown("files of eth0".into()));
         let (asked, second) = told.recv_timeout(Duration::from_secs(5)).expect("answered");
         assert_eq!(asked, key(1));
-        let Fact::Unknown { why } = second else { panic!("{second:?}") };
+        let Fact::Unknown { why } = second else {
+            panic!("{second:?}")
+        };
         assert!(why.starts_with("netns 1 has no "), "{why}");
         let before = Instant::now();
         drop(reader);

@@ -69,7 +69,10 @@ pub(super) struct Request {
 impl Request {
     /// A request with the command's fixed header.
     pub(super) fn new(command: Command, header: &[u8]) -> Self {
-        Self { command, body: header.to_vec() }
+        Self {
+            command,
+            body: header.to_vec(),
+        }
     }
 
     /// Adds an attribute of 4 bytes.
@@ -113,7 +116,13 @@ impl Netlink {
         // std sets timeouts on any socket, but has no type for netlink.
         let same: OwnedFd = socket.as_fd().try_clone_to_owned()?;
         let buffer = Vec::with_capacity(DATAGRAM);
-        Ok(Self { socket, timer: UdpSocket::from(same), until, sequence: 0, buffer })
+        Ok(Self {
+            socket,
+            timer: UdpSocket::from(same),
+            until,
+            sequence: 0,
+            buffer,
+        })
     }
 
     /// Asks for one object; its message without the netlink header.
@@ -231,7 +240,10 @@ mod tests {
     #[test]
     fn failures_say_command_and_reason() {
         let failure = end(GETROUTE, &(-1i32).to_ne_bytes()).expect_err("EPERM");
-        assert_eq!(failure.to_string(), "netlink: RTM_GETROUTE: Operation not permitted");
+        assert_eq!(
+            failure.to_string(),
+            "netlink: RTM_GETROUTE: Operation not permitted"
+        );
         assert_eq!(failure.errno(), Some(Errno::EPERM));
         assert_eq!(end(GETROUTE, &[]), Ok(()));
         assert_eq!(end(GETROUTE, &[0; 4]), Ok(()));
@@ -246,7 +258,9 @@ mod tests {
         let body = netlink.get(&Request::new(GETLINK, &header)).expect("lo");
         assert_eq!(body.get(4..8), Some(1u32.to_ne_bytes().as_slice()));
         header[4..8].copy_from_slice(&i32::MAX.to_ne_bytes());
-        let failure = netlink.get(&Request::new(GETLINK, &header)).expect_err("no such device");
+        let failure = netlink
+            .get(&Request::new(GETLINK, &header))
+            .expect_err("no such device");
         assert_eq!(failure.errno(), Some(Errno::ENODEV));
     }
 }

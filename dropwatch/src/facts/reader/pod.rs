@@ -14,7 +14,8 @@ const MOST_BYTES: u64 = 64 * 1024;
 /// The pod that all of the processes are in: none when one of them is outside of any pod, as on a
 /// node's own network.
 pub(super) fn name(processes: &[Process]) -> Option<String> {
-    let in_pod = |p: &Process| bytes(p.pid, "cgroup").is_some_and(|text| contains(&text, b"kubepods"));
+    let in_pod =
+        |p: &Process| bytes(p.pid, "cgroup").is_some_and(|text| contains(&text, b"kubepods"));
     if processes.is_empty() || !processes.iter().all(in_pod) {
         return None;
     }
@@ -73,7 +74,10 @@ mod tests {
     #[test]
     fn the_environment_names_the_pod() {
         let environment = b"PATH=/bin\0XHOSTNAME=no\0HOSTNAME=web-7d4b9-x2x\0HOME=/\0";
-        assert_eq!(from_environment(environment).as_deref(), Some("web-7d4b9-x2x"));
+        assert_eq!(
+            from_environment(environment).as_deref(),
+            Some("web-7d4b9-x2x")
+        );
         assert_eq!(from_environment(b"PATH=/bin\0"), None);
         assert_eq!(from_environment(b""), None);
     }
@@ -81,14 +85,25 @@ mod tests {
     #[test]
     fn only_what_can_be_a_pod_is_named() {
         assert_eq!(pod_name(b"web.0 ").as_deref(), Some("web.0"));
-        for wrong in [&b""[..], b"-web", b"Web", b"a b", b"a\x1b[31m", b"\xff", &[b'a'; 254]] {
+        for wrong in [
+            &b""[..],
+            b"-web",
+            b"Web",
+            b"a b",
+            b"a\x1b[31m",
+            b"\xff",
+            &[b'a'; 254],
+        ] {
             assert_eq!(pod_name(wrong), None, "{wrong:?}");
         }
     }
 
     #[test]
     fn a_process_outside_of_pods_has_none() {
-        let me = Process { pid: std::process::id(), comm: String::new() };
+        let me = Process {
+            pid: std::process::id(),
+            comm: String::new(),
+        };
         assert_eq!(name(&[me]), None);
         assert_eq!(name(&[]), None);
     }

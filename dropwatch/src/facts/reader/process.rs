@@ -46,7 +46,9 @@ pub(super) struct Members {
 impl Processes {
     /// Pids in the namespace, lowest first, kernel threads included.
     pub(super) fn pids(&mut self, netns: u32) -> &[u32] {
-        let known = self.fresh(FRESH).is_some_and(|scan| scan.groups.contains_key(&netns));
+        let known = self
+            .fresh(FRESH)
+            .is_some_and(|scan| scan.groups.contains_key(&netns));
         if !known {
             self.refresh(FRESH_ABSENCE);
         }
@@ -57,22 +59,41 @@ impl Processes {
     /// The user processes of the namespace: the `most` with the lowest pids, and how many in all.
     pub(super) fn members(&mut self, netns: u32, most: usize) -> Members {
         self.pids(netns);
-        let group = self.scan.as_mut().and_then(|scan| scan.groups.get_mut(&netns));
-        let Some(group) = group else { return Members::default() };
+        let group = self
+            .scan
+            .as_mut()
+            .and_then(|scan| scan.groups.get_mut(&netns));
+        let Some(group) = group else {
+            return Members::default();
+        };
         if !group.sifted {
             group.pids.retain(|&pid| !is_kernel_thread(pid));
             group.sifted = true;
         }
-        let still_there = |&pid: &u32| (netns_of(pid) == Ok(Some(netns))).then(|| name(pid)).flatten();
-        let first = group.pids.iter().filter_map(still_there).take(most).collect();
-        Members { first, count: group.pids.len() }
+        let still_there = |&pid: &u32| {
+            (netns_of(pid) == Ok(Some(netns)))
+                .then(|| name(pid))
+                .flatten()
+        };
+        let first = group
+            .pids
+            .iter()
+            .filter_map(still_there)
+            .take(most)
+            .collect();
+        Members {
+            first,
+            count: group.pids.len(),
+        }
     }
 
-    /// Every namespace that has a process, with the lowest pid in it.
-    pub(super) fn all(&mut self) -> Vec<(u32, u32)> {
-        self.refresh(FRESH);
+    /// Every namespace that has a process, with the lowest pid in it. `again` when one was missing.
+    pub(super) fn all(&mut self, again: bool) -> Vec<(u32, u32)> {
+        self.refresh(if again { FRESH_ABSENCE } else { FRESH });
         let groups = self.scan.iter().flat_map(|scan| &scan.groups);
-        groups.filter_map(|(&netns, group)| Some((netns, *group.pids.first()?))).collect()
+        groups
+            .filter_map(|(&netns, group)| Some((netns, *group.pids.first()?)))
+            .collect()
     }
 
     /// How many processes could not be looked at, for want of privileges.
@@ -98,7 +119,11 @@ impl Scan {
         let mut groups: HashMap<u32, Group> = HashMap::new();
         let mut hidden = 0;
         for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
-            let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else {
+            let Some(pid) = entry
+                .file_name()
+                .to_str()
+                .and_then(|name| name.parse().ok())
+            else {
                 continue;
             };
             match netns_of(pid) {
@@ -110,7 +135,12 @@ impl Scan {
         for group in groups.values_mut() {
             group.pids.sort_unstable();
         }
-        Self { at, cost: at.elapsed(), groups, hidden }
+        Self {
+            at,
+            cost: at.elapsed(),
+            groups,
+            hidden,
+        }
     }
 }
 
@@ -150,22 +180,37 @@ mod tests {
     #[test]
     fn links_of_namespaces_are_read() {
         assert_eq!(inode("net:[4026531840]"), Some(4_026_531_840));
-        for wrong in ["mnt:[4026531840]", "net:[]", "net:[4026531840", "", "net:[99999999999]"] {
+        for wrong in [
+            "mnt:[4026531840]",
+            "net:[]",
+            "net:[4026531840",
+            "",
+            "net:[99999999999]",
+        ] {
             assert_eq!(inode(wrong), None, "{wrong}");
         }
     }
 
     #[test]
     fn this_process_is_found_where_it_is() {
-        let own = netns_of(std::process::id()).expect("one may look at oneself").expect("alive");
+        let own = netns_of(std::process::id())
+            .expect("one may look at oneself")
+            .expect("alive");
         let mut processes = Processes::default();
         assert!(processes.pids(own).contains(&std::process::id()));
         let members = processes.members(own, usize::MAX);
-        let me = members.first.iter().find(|p| p.pid == std::process::id()).expect("listed");
+        let me = members
+            .first
+            .iter()
+            .find(|p| p.pid == std::process::id())
+            .expect("listed");
         assert!(!me.comm.is_empty() && !me.comm.ends_with('\n'));
         assert!(members.first.is_sorted_by_key(|p| p.pid));
-        assert!(members.first.iter().all(|p| p.pid != 2), "kthreadd is no user process");
-        assert!(processes.all().iter().any(|&(netns, _)| netns == own));
+        assert!(
+            members.first.iter().all(|p| p.pid != 2),
+            "kthreadd is no user process"
+        );
+        assert!(processes.all(false).iter().any(|&(netns, _)| netns == own));
         assert_eq!(processes.pids(1), [0; 0]);
         assert_eq!(processes.members(1, 4), Members::default());
     }

@@ -38,7 +38,7 @@ fn cell(text: &str) -> Vec<ConfigFile> {
         .filter(|file| !file.is_empty());
     files
         .map(|file| {
-            let (path, lines) = file.split_once(':').unwrap();
+            let (path, lines) = file.split_once(':').expect("path and lines");
             let lines: Vec<String> = lines.split(';').map(|line| expand(line.trim())).collect();
             let path = match path.split_once('/') {
                 Some(("lib", name)) => format!("/usr/lib/sysctl.d/{name}"),
@@ -118,7 +118,7 @@ fn losers_say_why() {
         ConfigFile::new(PROCPS_FILE, "net.ipv4.conf.lxc1.rp_filter=1"),
     ];
     let found = resolve_full(&files, &rp_filter_key("lxc1"));
-    let setting = found.setting.unwrap();
+    let setting = found.setting.expect("a winner");
     assert_eq!(
         (setting.file.as_str(), setting.number()),
         ("/etc/sysctl.d/30.conf", Some(0))
@@ -323,20 +323,22 @@ impl Tree {
     fn new(name: &str) -> Self {
         let path = std::env::temp_dir().join(format!("dropwatch-{name}-{}", std::process::id()));
         let _ = fs::remove_dir_all(&path);
-        fs::create_dir_all(&path).unwrap();
+        fs::create_dir_all(&path).expect("a writable temporary directory");
         Self(path)
     }
 
     fn file(&self, path: &str, content: &[u8]) {
         let path = self.0.join(path);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, content).unwrap();
+        fs::create_dir_all(path.parent().expect("a directory"))
+            .expect("a writable temporary directory");
+        fs::write(path, content).expect("a writable temporary directory");
     }
 
     fn link(&self, target: &str, path: &str) {
         let path = self.0.join(path);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        symlink(target, path).unwrap();
+        fs::create_dir_all(path.parent().expect("a directory"))
+            .expect("a writable temporary directory");
+        symlink(target, path).expect("a writable temporary directory");
     }
 }
 
@@ -362,7 +364,8 @@ fn reads_a_tree() {
         "etc/sysctl.d/.hidden.conf",
         b"net.ipv4.conf.all.rp_filter=9\n",
     );
-    fs::create_dir_all(tree.0.join("etc/sysctl.d/70-dir.conf")).unwrap();
+    fs::create_dir_all(tree.0.join("etc/sysctl.d/70-dir.conf"))
+        .expect("a writable temporary directory");
     tree.file(
         "usr/lib/sysctl.d/50-masked.conf",
         b"net.ipv4.conf.lo.rp_filter=1\n",
@@ -405,7 +408,7 @@ fn reads_a_tree() {
         Some("/etc/sysctl.d/99-sysctl.conf".into())
     );
     assert_eq!(all.procps.map(|set| set.file), Some(PROCPS_FILE.into()));
-    let eth0 = resolve(&files, &rp_filter_key("eth0")).unwrap();
+    let eth0 = resolve(&files, &rp_filter_key("eth0")).expect("a winner");
     assert_eq!((eth0.line, eth0.number()), (2, Some(1)));
 
     let rules = read_rules(&tree.0);

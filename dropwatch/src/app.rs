@@ -1,0 +1,337 @@
+//! A live session: attach, read, judge, print, detach.
+
+use std::{
+    fs,
+    io::{self, BufWriter, IsTerminal as _, Stdout},
+    path::{Path, PathBuf},
+    sync::{Arc, OnceLock},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result};
+use aya::Btf;
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::mpsc,
+    time::{MissedTickBehavior, interval, sleep_until},
+};
+
+use crate::{
+    attach::load::{self, Attached},
+    causes,
+    cli::Format,
+    config::Config,
+    correlate::engine::Engine,
+    exit::Failure,
+    facts::{Fact, FactKey, reader::Reader, sysctl_files},
+    ingest::{
+        decode::{Decoder, Event},
+        live::Live,
+    },
+    kernel::{
+        btf::{KernelBtf, vmlinux_path},
+        caps,
+        reasons::Reasons,
+        symbols::Symbols,
+    },
+    output::{
+        Counted, Printer, Start,
+        capture::{self, Header},
+        clock::{Clock, monotonic_ns},
+        json::Json,
+        text::Text,
+    },
+    session::Session,
+    stats::{Counters, Ledger, recursion_misses},
+};
+
+/// Budget epoch, and how often time passes for the engine.
+const TICK: Duration = Duration::from_millis(100);
+
+/// Entries read before other things get their turn.
+const BATCH: usize = 512;
+
+/// How long to wait at the end for programs still running on other CPUs.
+const SETTLE: Duration = Duration::from_millis(500);
+
+/// Runs a live session.
+///
+/// # Errors
+///
+/// See [`Failure`] for those with an exit code of their own.
+pub fn run(config: &Config) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("starting the runtime")?;
+    runtime.block_on(live(config))
+}
+
+async fn live(config: &Config) -> Result<()> {
+    let began = Instant::now();
+    // Asked for first: a signal during the start must not leave anything behind either.
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let ready_file = config
+        .ready_file
+        .as_deref()
+        .map(ReadyFile::new)
+        .transpose()?;
+    let (mut attached, decoder) = attach(config)?;
+    let mut ring = Live::new(&mut attached.ebpf)?;
+    let mut counters = Counters::new(&mut attached.ebpf)?;
+
+    let clock = Clock::now();
+    let start = start(&attached);
+    let (answers, mut answered) = mpsc::unbounded_channel::<(FactKey, Fact)>();
+    let facts = Reader::start(
+        // The session may have ended; then nobody wants the answer.
+        move |key, fact| drop(answers.send((key, fact))),
+        sysctl_files::answer,
+    )
+    .context("starting the reader of facts")?;
+    let mut session = Session::new(
+        Engine::new(&causes::ALL, attached.coverage.clone()),
+        printer(config.format, clock),
+        config.explain,
+        config.selection.clone(),
+        config.count,
+    );
+    if let Some(path) = &config.record {
+        let header = header(&start, clock);
+        let writer = capture::Writer::create(path, &header)
+            .with_context(|| format!("--record {}", path.display()))?;
+        session.record(writer);
+    }
+    session.start(&start)?;
+    if let Some(file) = &ready_file {
+        file.create()?;
+    }
+    log::info!("attached after {:?}", began.elapsed());
+
+    let deadline = config.duration.map(|d| tokio::time::Instant::now() + d);
+    let mut tick = interval(TICK);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    while !session.done() {
+        tokio::select! {
+            // Facts first: a case that waits is worth more than the next record.
+            biased;
+            _ = interrupt.recv() => break,
+            _ = terminate.recv() => break,
+            () = until(deadline) => break,
+            Some((key, fact)) = answered.recv() => session.fact(key, fact, monotonic_ns())?,
+            _ = tick.tick() => {
+                counters.advance()?;
+                session.advance(monotonic_ns())?;
+            }
+            ready = ring.ready() => {
+                ready.context("polling the ring buffer")?;
+                read(&mut ring, &decoder, &mut session)?;
+            }
+        }
+        for key in session.questions() {
+            facts.ask(key);
+        }
+    }
+
+    // Detach, then read what is left: after that the numbers stand still.
+    let recursion = recursion_misses(&attached.ebpf);
+    drop(attached);
+    settle(&mut ring, &decoder, &mut session, &counters)?;
+    last_answers(&mut session, &facts, &mut answered).await?;
+    let ledger = Ledger {
+        lost_recursion: recursion,
+        ..counters.ledger()?
+    };
+    let drops = counted(&counters, &decoder);
+    session.finish(monotonic_ns(), began.elapsed().as_secs_f64(), ledger, drops)
+}
+
+/// Reads BTF and attaches.
+fn attach(config: &Config) -> Result<(Attached, Decoder)> {
+    let missing = caps::missing();
+    if !missing.is_empty() {
+        return Err(Failure::Permission.because(format!(
+            "attaching eBPF programs needs {}: run as root, or give the binary these capabilities",
+            missing.join(", ")
+        )));
+    }
+    let path = vmlinux_path();
+    if !path.exists() {
+        return Err(Failure::Unsupported.because(format!(
+            "{} is missing: a kernel with CONFIG_DEBUG_INFO_BTF=y is needed (5.10 or later)",
+            path.display()
+        )));
+    }
+    // Two readers of the same BTF: aya needs its own form to name functions to the kernel, and that form
+    // does not give out structure members. Side by side they take as long as one.
+    let theirs = {
+        let path = path.clone();
+        thread::spawn(move || Btf::parse_file(path, aya::Endianness::default()))
+    };
+    let symbols = Arc::new(OnceLock::new());
+    {
+        let symbols = Arc::clone(&symbols);
+        thread::spawn(move || symbols.set(Symbols::read()));
+    }
+    let btf = KernelBtf::open(&path).map_err(|e| Failure::Unsupported.because(format!("{e:#}")))?;
+    let reasons = Reasons::from_btf(&btf);
+    let aya_btf = match theirs.join() {
+        Ok(parsed) => {
+            parsed.map_err(|e| Failure::Unsupported.because(format!("{}: {e}", path.display())))?
+        }
+        Err(_) => anyhow::bail!("the thread that parses {} failed", path.display()),
+    };
+    let attached = load::attach(&btf, &aya_btf, &reasons, &config.kernel)?;
+    // Since 6.14 the source checks return minus the drop reason; the routing functions around them got
+    // an enum for a return type in the same release, which BTF shows.
+    let decoder = Decoder::new(reasons, symbols, btf.returns_enum("ip_route_input_noref"));
+    Ok((attached, decoder))
+}
+
+fn start(attached: &Attached) -> Start {
+    let coverage = attached.coverage.clone();
+    Start {
+        kernel: caps::release(),
+        netns: caps::own_netns(),
+        causes: causes::ALL
+            .iter()
+            .map(|c| (c.id(), c.blind(&coverage)))
+            .collect(),
+        coverage,
+    }
+}
+
+fn header(start: &Start, clock: Clock) -> Header {
+    Header {
+        dropwatch_capture: capture::VERSION,
+        version: env!("CARGO_PKG_VERSION").into(),
+        kernel: start.kernel.clone(),
+        netns: start.netns,
+        offset_ns: clock.offset_ns,
+        coverage: start.coverage.clone(),
+    }
+}
+
+/// A printer to stdout.
+#[must_use]
+pub fn printer(format: Format, clock: Clock) -> Box<dyn Printer> {
+    let out: BufWriter<Stdout> = BufWriter::with_capacity(1 << 16, io::stdout());
+    match format {
+        Format::Json => Box::new(Json::new(out, clock)),
+        Format::Text => Box::new(Text::new(out, clock, io::stdout().is_terminal())),
+    }
+}
+
+async fn until(deadline: Option<tokio::time::Instant>) {
+    match deadline {
+        Some(deadline) => sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Reads a batch; what is left is read when the others had their turn.
+fn read(ring: &mut Live, decoder: &Decoder, session: &mut Session) -> Result<()> {
+    let mut entries = Vec::new();
+    ring.drain(BATCH, |bytes| entries.push(decoder.entry(bytes)));
+    for entry in entries {
+        take(entry, session)?;
+    }
+    session.flush()
+}
+
+fn take(entry: Option<Event>, session: &mut Session) -> Result<()> {
+    match entry {
+        Some(Event::Drop(drop)) => session.dropped(drop),
+        Some(Event::SysctlWrite(write)) => session.sysctl_write(write),
+        None => session.undecodable(),
+    }
+}
+
+/// Programs may still be running on other CPUs for a moment after they were detached.
+fn settle(
+    ring: &mut Live,
+    decoder: &Decoder,
+    session: &mut Session,
+    counters: &Counters,
+) -> Result<()> {
+    let begun = Instant::now();
+    loop {
+        let mut entries = Vec::new();
+        ring.drain(usize::MAX, |bytes| entries.push(decoder.entry(bytes)));
+        for entry in entries {
+            take(entry, session)?;
+        }
+        if counters.submitted()? == session.received() || begun.elapsed() > SETTLE {
+            return Ok(());
+        }
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Gives the last cases a moment for their facts.
+async fn last_answers(
+    session: &mut Session,
+    facts: &Reader,
+    answered: &mut mpsc::UnboundedReceiver<(FactKey, Fact)>,
+) -> Result<()> {
+    let deadline = tokio::time::Instant::now() + SETTLE;
+    loop {
+        for key in session.questions() {
+            facts.ask(key);
+        }
+        if !session.waiting() {
+            return Ok(());
+        }
+        tokio::select! {
+            Some((key, fact)) = answered.recv() => session.fact(key, fact, monotonic_ns())?,
+            () = sleep_until(deadline) => return Ok(()),
+        }
+    }
+}
+
+fn counted(counters: &Counters, decoder: &Decoder) -> Vec<Counted> {
+    counters
+        .drops()
+        .into_iter()
+        .map(|d| Counted {
+            reason: decoder.reason(d.key.reason).text(),
+            location: decoder.location(d.key.location).text(),
+            netns: d.key.netns,
+            ifindex: d.key.ifindex,
+            count: d.count,
+            suppressed: d.suppressed,
+        })
+        .collect()
+}
+
+/// The ready file: made when everything is attached, removed at the end.
+struct ReadyFile(PathBuf);
+
+impl ReadyFile {
+    /// Removes what an earlier run may have left.
+    fn new(path: &Path) -> Result<Self> {
+        match fs::remove_file(path) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => {
+                Err(e).with_context(|| format!("--ready-file {}", path.display()))
+            }
+            _ => Ok(Self(path.to_owned())),
+        }
+    }
+
+    fn create(&self) -> Result<()> {
+        fs::write(&self.0, format!("{}\n", std::process::id()))
+            .with_context(|| format!("--ready-file {}", self.0.display()))
+    }
+}
+
+impl Drop for ReadyFile {
+    fn drop(&mut self) {
+        if let Err(e) = fs::remove_file(&self.0)
+            && e.kind() != io::ErrorKind::NotFound
+        {
+            log::warn!("removing {}: {e}", self.0.display());
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! The root causes: one file each, holding all that is known of it, and the list.
+//!
+//! A cause judges plain data: a drop with its evidence, and facts. It has no kernel, no clock and cannot
+//! fail; a missing fact is an answer too ("unknown: …").
+
+use crate::{
+    correlate::view::View,
+    model::{anchor::Drop, coverage::Coverage, explanation::Explanation},
+};
+
+pub mod rp_filter;
+
+/// What makes two drops the same case for a cause: a few numbers of its own choice.
+pub type Subject = [u64; 5];
+
+/// A cause's answer.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Verdict {
+    /// Something else dropped it.
+    NotMine,
+    /// Facts are still being read: ask again when they are here.
+    Wait,
+    /// This is it.
+    Mine(Box<Explanation>),
+}
+
+/// A root cause.
+pub trait Cause: Sync {
+    /// Stem: the id in JSON and on the command line, and the name of its file, scenario and page.
+    fn id(&self) -> &'static str;
+
+    /// Why this run cannot judge it; `None` when it can.
+    fn blind(&self, coverage: &Coverage) -> Option<String>;
+
+    /// Whether a drop may be of this cause, judged by the drop alone, and which case it belongs to.
+    fn subject(&self, drop: &Drop) -> Option<Subject>;
+
+    /// Judges a drop for which [`Cause::subject`] gave a case.
+    fn judge(&self, drop: &Drop, view: &View<'_>) -> Verdict;
+}
+
+/// All causes, in the order of judging.
+pub const ALL: [&dyn Cause; 1] = [&rp_filter::RpFilter];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_cause_has_a_unique_stem_and_a_page() {
+        let mut ids: Vec<_> = ALL.iter().map(|c| c.id()).collect();
+        for id in &ids {
+            assert!(
+                id.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'),
+                "{id}"
+            );
+            let page = format!("{}/../docs/causes/{id}.md", env!("CARGO_MANIFEST_DIR"));
+            assert!(std::path::Path::new(&page).is_file(), "{page} is missing");
+        }
+        ids.sort_unstable();
+        ids.dedup();
+        assert_eq!(ids.len(), ALL.len());
+    }
+}

@@ -1,0 +1,174 @@
+//! What can be typed. Parsing does no work: see [`crate::config`] for the validated form.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Says why the kernel dropped a packet, with proof, and what to change.
+#[derive(Clone, Debug, Parser)]
+#[command(version, about, args_conflicts_with_subcommands = true, after_help = EXIT_CODES)]
+pub struct Cli {
+    /// Something else than a live session.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+
+    /// Options of a live session.
+    #[command(flatten)]
+    pub live: Live,
+}
+
+const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed while running, 2 wrong command line, 3 not permitted, \
+    4 kernel not supported, 5 capture not readable.";
+
+/// Commands.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Command {
+    /// Judge a recorded capture again.
+    Replay(Replay),
+}
+
+/// Options of a live session.
+#[derive(Clone, Debug, Args)]
+pub struct Live {
+    /// Explain: one block per case, then counting lines. Without it, one line per drop.
+    #[arg(short = 'e', long)]
+    pub explain: bool,
+
+    /// What to print.
+    #[command(flatten)]
+    pub output: OutputArgs,
+
+    /// Only this network namespace: inode number, name under /run/netns, or path.
+    #[arg(long, value_name = "NETNS")]
+    pub netns: Option<String>,
+
+    /// Only this device; a trailing * stands for any rest (`lxc*`).
+    #[arg(long, value_name = "NAME")]
+    pub dev: Option<String>,
+
+    /// Stop after this many drops (with --explain: cases).
+    #[arg(short = 'c', long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub count: Option<u64>,
+
+    /// Stop after this many seconds.
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub duration: Option<f64>,
+
+    /// Also write records and facts to this file, for `dropwatch replay`.
+    #[arg(long, value_name = "FILE")]
+    pub record: Option<PathBuf>,
+
+    /// Create this file once everything is attached; removed at the end.
+    #[arg(long, value_name = "PATH")]
+    pub ready_file: Option<PathBuf>,
+
+    /// Detailed records per kind of drop, CPU and 100 ms; the rest is only counted. 0 = no limit.
+    #[arg(long, value_name = "N", default_value_t = 64)]
+    pub budget: u32,
+
+    /// Size of the ring buffer in bytes: a power of two, at least 4096.
+    #[arg(long, value_name = "BYTES", default_value_t = 1 << 20, value_parser = ring_size)]
+    pub ring_size: u32,
+
+    /// Attach a probe in this way only (for tests): refusal=fentry|kprobe|fexit, drop=tp_btf|raw_tp, …
+    #[arg(long, value_name = "PROBE=FLAVOUR", value_parser = forced, hide = true)]
+    pub force: Vec<(String, String)>,
+}
+
+/// Options of `replay`.
+#[derive(Clone, Debug, Args)]
+pub struct Replay {
+    /// A file written by --record.
+    pub file: PathBuf,
+
+    /// Explain: one block per case, then counting lines. Without it, one line per drop.
+    #[arg(short = 'e', long)]
+    pub explain: bool,
+
+    /// What to print.
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// What to print.
+#[derive(Clone, Debug, Args)]
+pub struct OutputArgs {
+    /// Output format.
+    #[arg(
+        short = 'o',
+        long = "output",
+        value_name = "FORMAT",
+        value_enum,
+        default_value_t
+    )]
+    pub format: Format,
+
+    /// Only this cause (implies --explain); `none` for drops of no known cause.
+    #[arg(long, value_name = "CAUSE", value_parser = cause)]
+    pub cause: Option<String>,
+}
+
+/// Output formats.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people.
+    #[default]
+    Text,
+    /// JSON lines, as described in docs/events.md.
+    Json,
+}
+
+fn seconds(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(value) if value > 0.0 && value.is_finite() => Ok(value),
+        _ => Err("a number of seconds above 0 is needed".into()),
+    }
+}
+
+fn ring_size(text: &str) -> Result<u32, String> {
+    match text.parse::<u32>() {
+        Ok(value) if value.is_power_of_two() && (4096..=1 << 30).contains(&value) => Ok(value),
+        _ => Err("a power of two from 4096 to 1073741824 is needed".into()),
+    }
+}
+
+fn cause(text: &str) -> Result<String, String> {
+    let known: Vec<_> = crate::causes::ALL
+        .iter()
+        .map(|c| c.id())
+        .chain(["none"])
+        .collect();
+    if known.contains(&text) {
+        return Ok(text.to_owned());
+    }
+    Err(format!("known causes: {}", known.join(", ")))
+}
+
+fn forced(text: &str) -> Result<(String, String), String> {
+    let (probe, flavour) = text.split_once('=').ok_or("PROBE=FLAVOUR is needed")?;
+    Ok((probe.to_owned(), flavour.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        use clap::CommandFactory as _;
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn bad_values_are_refused() {
+        for bad in [
+            &["dropwatch", "--ring-size", "5000"][..],
+            &["dropwatch", "--duration", "-1"],
+            &["dropwatch", "-c", "0"],
+            &["dropwatch", "--cause", "gremlins"],
+            &["dropwatch", "--explain", "replay", "x"],
+        ] {
+            assert!(Cli::try_parse_from(bad).is_err(), "{bad:?}");
+        }
+    }
+}

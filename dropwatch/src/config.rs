@@ -1,0 +1,99 @@
+//! The validated form of a live session's options.
+
+use std::{fs, os::unix::fs::MetadataExt as _, path::PathBuf, time::Duration};
+
+use anyhow::{Context as _, Result};
+
+use crate::{attach::load::Settings, cli, exit::Failure, output::Selection};
+
+/// A live session.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Settings of the kernel side.
+    pub kernel: Settings,
+    /// Explain rather than list.
+    pub explain: bool,
+    /// Output format.
+    pub format: cli::Format,
+    /// What to show.
+    pub selection: Selection,
+    /// Stop after this many shown drops or cases.
+    pub count: Option<u64>,
+    /// Stop after this time.
+    pub duration: Option<Duration>,
+    /// Capture to write.
+    pub record: Option<PathBuf>,
+    /// File to create when attached.
+    pub ready_file: Option<PathBuf>,
+}
+
+impl Config {
+    /// Checks and resolves what was typed.
+    pub fn new(args: cli::Live) -> Result<Self> {
+        let selection = Selection::new(args.output.cause);
+        Ok(Self {
+            kernel: Settings {
+                ring_bytes: args.ring_size,
+                budget: args.budget,
+                netns: args.netns.as_deref().map(netns).transpose()?,
+                dev: args.dev.map(dev).transpose()?,
+                forced: args.force.into_iter().collect(),
+            },
+            explain: args.explain || selection.is_narrow(),
+            format: args.output.format,
+            selection,
+            count: args.count,
+            duration: args.duration.map(Duration::from_secs_f64),
+            record: args.record,
+            ready_file: args.ready_file,
+        })
+    }
+}
+
+/// A namespace given as inode number, name or path.
+fn netns(text: &str) -> Result<u32> {
+    if let Ok(inum) = text.parse() {
+        return Ok(inum);
+    }
+    let path = if text.contains('/') {
+        PathBuf::from(text)
+    } else {
+        PathBuf::from("/run/netns").join(text)
+    };
+    let found = fs::metadata(&path)
+        .map_err(|e| Failure::Usage.because(format!("{}: {e}", path.display())))
+        .with_context(|| format!("--netns {text}"))?;
+    Ok(found.ino() as u32)
+}
+
+/// A device name or a prefix of one.
+fn dev(text: String) -> Result<String> {
+    let name = text.strip_suffix('*').unwrap_or(&text);
+    if name.len() > 15 || name.contains(['/', '*']) || text.is_empty() {
+        return Err(Failure::Usage.because(format!(
+            "--dev {text}: a device name of at most 15 characters is needed, * only at its end"
+        )));
+    }
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_namespace_is_a_number_or_a_file() {
+        assert_eq!(netns("4026531833").expect("a number"), 4_026_531_833);
+        let own = fs::metadata("/proc/self/ns/net").expect("proc").ino() as u32;
+        assert_eq!(netns("/proc/self/ns/net").expect("a path"), own);
+        let error = netns("no-such-namespace").expect_err("missing");
+        assert_eq!(crate::exit::code(&error), 2);
+    }
+
+    #[test]
+    fn device_patterns_end_with_the_star() {
+        assert!(dev("lxc*".into()).is_ok());
+        assert!(dev("l*c".into()).is_err());
+        assert!(dev("a-name-that-is-too-long".into()).is_err());
+    }
+}

@@ -1,0 +1,278 @@
+//! Groups drops into cases, asks for facts, and lets the causes judge. Pure: time comes with the events,
+//! memory is bounded, nothing is read or written.
+
+use std::collections::{HashMap, HashSet};
+
+use super::{
+    case::{Case, CaseKey, Repeat, State, Tally, Told},
+    plain,
+    view::{Store, View},
+};
+use crate::{
+    causes::{Cause, Verdict},
+    facts::{Fact, FactKey},
+    model::{anchor::Drop, coverage::Coverage, evidence::SysctlWrite},
+};
+
+/// Most cases; drops beyond that are counted in one case for all.
+const MOST_CASES: usize = 4096;
+
+/// A case is judged at the latest this long after its first drop, with the facts that are there.
+const PATIENCE_NS: u64 = 1_000_000_000;
+
+/// Pauses between counting lines of one case, in turn; the last one for ever.
+const PAUSES_NS: [u64; 5] = [
+    1_000_000_000,
+    2_000_000_000,
+    5_000_000_000,
+    10_000_000_000,
+    60_000_000_000,
+];
+
+/// What the engine wants done.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Output {
+    /// Tell of a new case.
+    Told(Box<Told>),
+    /// Tell of more drops.
+    Repeat(Repeat),
+    /// Read a fact.
+    Ask(FactKey),
+}
+
+/// The engine.
+pub struct Engine {
+    causes: &'static [&'static dyn Cause],
+    coverage: Coverage,
+    index: HashMap<CaseKey, usize>,
+    cases: Vec<Case>,
+    waiting: HashSet<usize>,
+    store: Store,
+}
+
+impl Engine {
+    /// An engine that judges by these causes.
+    #[must_use]
+    pub fn new(causes: &'static [&'static dyn Cause], coverage: Coverage) -> Self {
+        Self {
+            causes,
+            coverage,
+            index: HashMap::new(),
+            cases: Vec::new(),
+            waiting: HashSet::new(),
+            store: Store::default(),
+        }
+    }
+
+    /// Takes a drop.
+    pub fn dropped(&mut self, drop: Box<Drop>, out: &mut Vec<Output>) {
+        let key = self.key(&drop);
+        if let Some(case) = self.index.get(&key) {
+            self.cases[*case].total += 1;
+            return;
+        }
+        let number = self.cases.len();
+        let until_ns = drop.time_ns + PATIENCE_NS;
+        let now_ns = drop.time_ns;
+        self.index.insert(key, number);
+        self.cases.push(Case {
+            number: number as u32 + 1,
+            first: drop,
+            total: 1,
+            told: 1,
+            state: State::Waiting {
+                until_ns,
+                asked: HashSet::new(),
+            },
+        });
+        self.waiting.insert(number);
+        self.judge(number, now_ns, out);
+    }
+
+    /// Takes a sysctl write.
+    pub fn sysctl_write(&mut self, write: SysctlWrite) {
+        self.store.wrote(write);
+    }
+
+    /// Takes an answer, read at `now_ns`.
+    pub fn fact(&mut self, key: FactKey, fact: Fact, now_ns: u64, out: &mut Vec<Output>) {
+        let concerned: Vec<usize> = self
+            .waiting
+            .iter()
+            .copied()
+            .filter(|case| match &self.cases[*case].state {
+                State::Waiting { asked, .. } => asked.contains(&key),
+                State::Told { .. } => false,
+            })
+            .collect();
+        self.store.insert(key, fact, now_ns);
+        self.judge_all(concerned, now_ns, out);
+    }
+
+    /// Lets time pass: cases that waited too long are judged, counting lines come out.
+    pub fn advance(&mut self, now_ns: u64, out: &mut Vec<Output>) {
+        let late: Vec<usize> = self
+            .waiting
+            .iter()
+            .copied()
+            .filter(|case| match self.cases[*case].state {
+                State::Waiting { until_ns, .. } => until_ns <= now_ns,
+                State::Told { .. } => false,
+            })
+            .collect();
+        self.judge_all(late, now_ns, out);
+        self.store.expire(now_ns);
+        for case in &mut self.cases {
+            if let State::Told {
+                line_ns, pause_ns, ..
+            } = &mut case.state
+                && case.total > case.told
+                && *line_ns + *pause_ns <= now_ns
+            {
+                *line_ns = now_ns;
+                *pause_ns = PAUSES_NS
+                    .into_iter()
+                    .find(|p| p > pause_ns)
+                    .unwrap_or(*pause_ns);
+                out.extend(repeat(case));
+            }
+        }
+    }
+
+    /// The end: everything that is still open is judged and counted.
+    pub fn finish(&mut self, now_ns: u64, out: &mut Vec<Output>) -> Vec<Tally> {
+        let open = self.waiting.iter().copied().collect();
+        self.judge_all(open, now_ns.saturating_add(PATIENCE_NS), out);
+        for case in &mut self.cases {
+            out.extend(repeat(case));
+        }
+        self.cases
+            .iter()
+            .filter_map(|case| match &case.state {
+                State::Told { cause, title, .. } => Some(Tally {
+                    case: case.number,
+                    cause: *cause,
+                    title: title.clone(),
+                    total: case.total,
+                }),
+                State::Waiting { .. } => None,
+            })
+            .collect()
+    }
+
+    /// Cases that still wait for facts.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
+    fn key(&self, drop: &Drop) -> CaseKey {
+        let claimed = self.causes.iter().enumerate().find_map(|(cause, c)| {
+            Some(CaseKey {
+                cause,
+                subject: c.subject(drop)?,
+            })
+        });
+        let key = claimed.unwrap_or_else(|| CaseKey {
+            cause: self.causes.len(),
+            subject: plain::subject(drop),
+        });
+        if self.cases.len() < MOST_CASES || self.index.contains_key(&key) {
+            return key;
+        }
+        CaseKey {
+            cause: self.causes.len(),
+            subject: [u64::MAX; 5],
+        }
+    }
+
+    /// In the order of their numbers, so that the same events give the same lines.
+    fn judge_all(&mut self, mut cases: Vec<usize>, now_ns: u64, out: &mut Vec<Output>) {
+        cases.sort_unstable();
+        for case in cases {
+            self.judge(case, now_ns, out);
+        }
+    }
+
+    fn judge(&mut self, number: usize, now_ns: u64, out: &mut Vec<Output>) {
+        let blind = self.blind();
+        let case = &mut self.cases[number];
+        let State::Waiting { until_ns, asked } = &mut case.state else {
+            return;
+        };
+        let view = View::new(&self.store, case.first.time_ns, *until_ns <= now_ns);
+        let Some((cause, explanation)) = verdict(self.causes, &case.first, &view) else {
+            let mut new: Vec<_> = view
+                .wanted()
+                .into_iter()
+                .filter(|k| !asked.contains(k))
+                .collect();
+            // A set has no order of its own; captures should.
+            new.sort_by_cached_key(|k| format!("{k:?}"));
+            asked.extend(new.iter().cloned());
+            out.extend(new.into_iter().map(Output::Ask));
+            return;
+        };
+        self.waiting.remove(&number);
+        case.state = State::Told {
+            cause,
+            title: explanation.title.clone(),
+            line_ns: now_ns,
+            pause_ns: PAUSES_NS[0],
+        };
+        let netns_name = view.netns(case.first.netns).and_then(|n| n.name.clone());
+        let blind = if cause.is_some() { Vec::new() } else { blind };
+        out.push(Output::Told(Box::new(Told {
+            case: case.number,
+            cause,
+            drop: case.first.clone(),
+            netns_name,
+            explanation,
+            blind,
+        })));
+    }
+
+    /// Causes that this run cannot judge.
+    fn blind(&self) -> Vec<String> {
+        self.causes
+            .iter()
+            .filter_map(|c| Some(format!("{}: {}", c.id(), c.blind(&self.coverage)?)))
+            .collect()
+    }
+}
+
+/// What the causes say, or the plain explanation; `None` while facts are missing.
+fn verdict(
+    causes: &[&'static dyn Cause],
+    drop: &Drop,
+    view: &View<'_>,
+) -> Option<(Option<&'static str>, crate::model::explanation::Explanation)> {
+    for cause in causes {
+        if cause.subject(drop).is_none() {
+            continue;
+        }
+        match cause.judge(drop, view) {
+            Verdict::Mine(explanation) => return Some((Some(cause.id()), *explanation)),
+            Verdict::Wait => return None,
+            Verdict::NotMine => {}
+        }
+    }
+    Some((None, plain::explain(drop, view)?))
+}
+
+fn repeat(case: &mut Case) -> Option<Output> {
+    let State::Told { cause, title, .. } = &case.state else {
+        return None;
+    };
+    let count = case.total - case.told;
+    case.told = case.total;
+    (count > 0).then(|| {
+        Output::Repeat(Repeat {
+            case: case.number,
+            cause: *cause,
+            title: title.clone(),
+            count,
+            total: case.total,
+        })
+    })
+}

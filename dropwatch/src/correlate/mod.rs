@@ -1,0 +1,6 @@
+//! From a stream of drops to cases: what belongs together is told once, then counted.
+
+pub mod case;
+pub mod engine;
+pub mod plain;
+pub mod view;

@@ -1,0 +1,220 @@
+//! The explanation of drops that no cause claims: the reason in words, the place, where to look next. No blame.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use serde_json::json;
+
+use super::view::View;
+use crate::{
+    causes::Subject,
+    model::{
+        anchor::Drop,
+        evidence::Refused,
+        explanation::{Explanation, Line, Source},
+    },
+    reasons,
+};
+
+/// What makes two plain drops the same case: netns, device, reason, place and protocol.
+#[must_use]
+pub fn subject(drop: &Drop) -> Subject {
+    let protocol = drop.packet.as_ref().map_or(0, |p| {
+        p.proto.bytes().fold(u64::from(p.l3), |sum, b| {
+            sum.wrapping_mul(31).wrapping_add(b.into())
+        })
+    });
+    let ifindex = drop.dev.as_ref().map_or(0, |d| d.ifindex);
+    [
+        u64::from(drop.netns) << 32 | u64::from(ifindex),
+        u64::from(drop.reason.number),
+        drop.location.address,
+        protocol,
+        u64::from(drop.source_check.is_some()),
+    ]
+}
+
+/// Explains a drop; `None` while facts are missing.
+#[must_use]
+pub fn explain(drop: &Drop, view: &View<'_>) -> Option<Explanation> {
+    // Asked for every case: the name of the namespace stands in its head line.
+    let _ = view.netns(drop.netns);
+    let martian = martian(drop, view);
+    if view.pending() {
+        return None;
+    }
+    let (what, look) = words(drop, martian);
+    let mut evidence = vec![Line {
+        label: "reason".into(),
+        text: format!("{} in {}", drop.reason.text(), drop.location.text()),
+        source: Source::Kernel,
+    }];
+    let check = drop.source_check.clone().unwrap_or_default();
+    if check.martian_handler {
+        evidence.push(kernel(
+            "verdict",
+            "ip_handle_martian_source was called for it".into(),
+        ));
+    }
+    if let Some(returned) = &check.returned {
+        evidence.push(kernel(
+            "verdict",
+            format!("fib_validate_source returned {}", returned.value),
+        ));
+    }
+    if let (Some(_), Some(mode)) = (martian, &check.mode) {
+        evidence.push(kernel(
+            "rp_filter",
+            format!("{} in effect, and no part of this check", mode.effective()),
+        ));
+    }
+    if let Some(look) = look {
+        evidence.push(Line {
+            label: "look at".into(),
+            text: look,
+            source: Source::Config,
+        });
+    }
+    let text = reasons::explain(&drop.reason.text());
+    Some(Explanation {
+        title: title(drop, martian),
+        summary: what,
+        facts: json!({
+            "reason": drop.reason.text(),
+            "class": text.map(|t| t.class),
+            "martian": martian,
+        }),
+        evidence,
+        fixes: Vec::new(),
+        unknown: view.unknown(),
+    })
+}
+
+fn kernel(label: &str, text: String) -> Line {
+    Line {
+        label: label.into(),
+        text,
+        source: Source::Kernel,
+    }
+}
+
+fn title(drop: &Drop, martian: Option<&str>) -> String {
+    let on = drop
+        .dev
+        .as_ref()
+        .map_or(String::new(), |d| format!(" on {}", d.name));
+    match martian {
+        Some(kind) => format!(
+            "with a martian source ({}) refused{on}",
+            kind.replace('_', " ")
+        ),
+        None if drop.reason.is_silent() => match &drop.location.symbol {
+            Some(symbol) => format!("dropped in {symbol}{on}, no reason given"),
+            None => format!("dropped{on}, no reason given"),
+        },
+        None => format!("dropped{on}: {}", drop.reason.text()),
+    }
+}
+
+/// What happened, and where to look next.
+fn words(drop: &Drop, martian: Option<&str>) -> (String, Option<String>) {
+    if let Some(kind) = martian {
+        let source = drop
+            .packet
+            .as_ref()
+            .map_or_else(String::new, |p| format!(" {}", p.src));
+        let what = match kind {
+            "own_address" => "is an address of this very host",
+            "loopback" => "is a loopback address, which must not come from a wire",
+            "multicast" => "is a multicast address, which no packet may come from",
+            "broadcast" => "is a broadcast address, which no packet may come from",
+            "zero" => "is in 0.0.0.0/8, which no packet may come from",
+            _ => "is not a source that a packet may have",
+        };
+        return (
+            format!(
+                "The source{source} {what}: the kernel refuses it as martian, whatever rp_filter says. This \
+                 is not the reverse-path filter."
+            ),
+            Some(
+                "who sends it: a forged or looped packet, an address configured twice \
+                 (`ip addr`, `sysctl net.ipv4.conf.all.log_martians=1`)"
+                    .into(),
+            ),
+        );
+    }
+    if !drop.reason.is_silent()
+        && let Some(text) = drop.reason.name.as_deref().and_then(reasons::explain)
+    {
+        return (text.what.into(), Some(text.look.into()));
+    }
+    let hint = drop
+        .location
+        .symbol
+        .as_deref()
+        .and_then(reasons::location_hint);
+    match (hint, drop.reason.is_silent()) {
+        (Some(hint), true) => (format!("The kernel gives no reason. {hint}"), None),
+        (Some(hint), false) => (hint.into(), None),
+        (None, true) => (
+            format!(
+                "The kernel gives no reason; the packet was freed in {}.",
+                drop.location.text()
+            ),
+            None,
+        ),
+        (None, false) => (
+            format!(
+                "The kernel calls it {}, which this version of dropwatch does not know.",
+                drop.reason.text()
+            ),
+            None,
+        ),
+    }
+}
+
+/// What kind of impossible source it is, when the source check refused it for another reason than the
+/// reverse path.
+fn martian(drop: &Drop, view: &View<'_>) -> Option<&'static str> {
+    let check = drop.source_check.as_ref();
+    let returned = check.and_then(|c| c.returned.as_ref()).map(|r| r.verdict);
+    let named = matches!(
+        drop.reason.name.as_deref(),
+        Some("IP_LOCAL_SOURCE" | "IP_INVALID_SOURCE")
+    );
+    let refused = matches!(
+        returned,
+        Some(Refused::LocalSource | Refused::InvalidSource | Refused::LocalOrInvalid)
+    );
+    // The handler also runs for the reverse-path filter: where reasons have names, that one has its own.
+    let handled = drop.reason.name.is_some() && check.is_some_and(|c| c.martian_handler);
+    if !named && !refused && !handled {
+        return None;
+    }
+    let IpAddr::V4(source) = drop.packet.as_ref()?.src else {
+        return Some("invalid");
+    };
+    if let Some(kind) = by_address(source) {
+        return Some(kind);
+    }
+    match view.route(drop.netns, source, None)?.kind.as_str() {
+        "local" => Some("own_address"),
+        "broadcast" => Some("broadcast"),
+        "multicast" => Some("multicast"),
+        _ => Some("invalid"),
+    }
+}
+
+/// Sources that are refused for what they are.
+fn by_address(source: Ipv4Addr) -> Option<&'static str> {
+    if source.is_loopback() {
+        Some("loopback")
+    } else if source.is_multicast() {
+        Some("multicast")
+    } else if source.is_broadcast() {
+        Some("broadcast")
+    } else if source.octets()[0] == 0 {
+        Some("zero")
+    } else {
+        None
+    }
+}

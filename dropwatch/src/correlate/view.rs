@@ -1,0 +1,171 @@
+//! What a cause may see: the facts known so far, and the sysctl writes. Asking for a fact that is not known
+//! yet notes the question, so that a cause reads as if everything were there.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::{HashMap, HashSet, VecDeque},
+    net::Ipv4Addr,
+};
+
+use crate::{
+    facts::{DefaultRoutes, Fact, FactKey, Link, Netns, Route, RpFilterSettings, SysctlFiles},
+    model::evidence::SysctlWrite,
+};
+
+/// A fact stays usable for cases that open this long after it was read.
+const FRESH_NS: u64 = 1_000_000_000;
+
+/// Most sysctl writes remembered.
+const MOST_WRITES: usize = 256;
+
+/// Facts and writes, with the time they were read.
+#[derive(Debug, Default)]
+pub struct Store {
+    facts: HashMap<FactKey, (u64, Fact)>,
+    writes: VecDeque<SysctlWrite>,
+}
+
+impl Store {
+    /// Keeps a fact that was read at `time_ns`.
+    pub fn insert(&mut self, key: FactKey, fact: Fact, time_ns: u64) {
+        self.facts.insert(key, (time_ns, fact));
+    }
+
+    /// Keeps a sysctl write.
+    pub fn wrote(&mut self, write: SysctlWrite) {
+        if self.writes.len() == MOST_WRITES {
+            self.writes.pop_front();
+        }
+        self.writes.push_back(write);
+    }
+
+    /// Forgets facts that no case can use any more.
+    pub fn expire(&mut self, now_ns: u64) {
+        self.facts
+            .retain(|_, (read, _)| *read + 10 * FRESH_NS > now_ns);
+    }
+}
+
+/// A cause's view of the facts, for one case.
+pub struct View<'a> {
+    store: &'a Store,
+    /// When the case was opened.
+    opened_ns: u64,
+    /// No more waiting: what is not known now is unknown.
+    last_chance: bool,
+    wanted: RefCell<HashSet<FactKey>>,
+    unknown: RefCell<Vec<String>>,
+    pending: Cell<bool>,
+}
+
+macro_rules! getters {
+    ($($(#[$doc:meta])* $name:ident($($arg:ident: $ty:ty),*) -> $kind:ident($fact:ty) = $key:expr;)*) => {
+        $($(#[$doc])*
+        #[must_use]
+        pub fn $name(&self, $($arg: $ty),*) -> Option<&'a $fact> {
+            match self.ask($key)? {
+                Fact::$kind(fact) => Some(fact),
+                Fact::Unknown { why } => {
+                    self.note(why.clone());
+                    None
+                }
+                other => {
+                    self.note(format!("a wrong answer in the capture: {other:?}"));
+                    None
+                }
+            }
+        })*
+    };
+}
+
+impl<'a> View<'a> {
+    /// A view for a case that was opened at `opened_ns`.
+    #[must_use]
+    pub fn new(store: &'a Store, opened_ns: u64, last_chance: bool) -> Self {
+        Self {
+            store,
+            opened_ns,
+            last_chance,
+            wanted: RefCell::default(),
+            unknown: RefCell::default(),
+            pending: Cell::new(false),
+        }
+    }
+
+    getters! {
+        /// Who and what a namespace is.
+        netns(netns: u32) -> Netns(Netns) = FactKey::Netns { netns };
+        /// Its `rp_filter` settings.
+        rp_filter(netns: u32) -> RpFilter(RpFilterSettings) = FactKey::RpFilter { netns };
+        /// A device.
+        link(netns: u32, ifindex: u32) -> Link(Link) = FactKey::Link { netns, ifindex };
+        /// A route.
+        route(netns: u32, to: Ipv4Addr, from: Option<Ipv4Addr>) -> Route(Route) =
+            FactKey::Route { netns, to, from, mark: 0 };
+        /// Devices of default routes.
+        default_routes(netns: u32) -> DefaultRoutes(DefaultRoutes) = FactKey::DefaultRoutes { netns };
+        /// sysctl.d and udev lines.
+        sysctl_files(device: &str) -> SysctlFiles(SysctlFiles) =
+            FactKey::SysctlFiles { device: device.to_owned() };
+    }
+
+    fn ask(&self, key: FactKey) -> Option<&'a Fact> {
+        match self.store.facts.get(&key) {
+            Some((read, fact)) if *read + FRESH_NS > self.opened_ns => Some(fact),
+            _ if self.last_chance => {
+                self.note(format!("{}: no answer in time", question(&key)));
+                None
+            }
+            _ => {
+                self.wanted.borrow_mut().insert(key);
+                self.pending.set(true);
+                None
+            }
+        }
+    }
+
+    fn note(&self, why: String) {
+        let mut unknown = self.unknown.borrow_mut();
+        if !unknown.contains(&why) {
+            unknown.push(why);
+        }
+    }
+
+    /// Whether an answer is still due.
+    #[must_use]
+    pub fn pending(&self) -> bool {
+        self.pending.get()
+    }
+
+    /// The questions that are still open.
+    #[must_use]
+    pub fn wanted(&self) -> HashSet<FactKey> {
+        self.wanted.take()
+    }
+
+    /// What was asked and could not be read, with the reasons.
+    #[must_use]
+    pub fn unknown(&self) -> Vec<String> {
+        self.unknown.borrow().clone()
+    }
+
+    /// The last write to one of these keys (slashes) in a namespace, before the case was opened.
+    #[must_use]
+    pub fn last_write(&self, netns: u32, keys: &[&str]) -> Option<&'a SysctlWrite> {
+        self.store.writes.iter().rev().find(|w| {
+            w.netns == netns && w.time_ns <= self.opened_ns && keys.contains(&w.key.as_str())
+        })
+    }
+}
+
+/// A question in a few words.
+fn question(key: &FactKey) -> String {
+    match key {
+        FactKey::Netns { netns } => format!("netns {netns}"),
+        FactKey::RpFilter { netns } => format!("rp_filter settings of netns {netns}"),
+        FactKey::Link { netns, ifindex } => format!("device {ifindex} in netns {netns}"),
+        FactKey::Route { netns, to, .. } => format!("route to {to} in netns {netns}"),
+        FactKey::DefaultRoutes { netns } => format!("default routes of netns {netns}"),
+        FactKey::SysctlFiles { device } => format!("sysctl.d lines for {device}"),
+    }
+}

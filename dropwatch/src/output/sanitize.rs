@@ -1,0 +1,39 @@
+//! Names from the system can carry escape sequences (a process may call itself anything): control
+//! characters are shown, not sent to a terminal.
+
+use std::borrow::Cow;
+
+/// The text with control characters escaped.
+#[must_use]
+pub fn sanitize(text: &str) -> Cow<'_, str> {
+    if !text.chars().any(bad) {
+        return Cow::Borrowed(text);
+    }
+    text.chars()
+        .flat_map(|c| {
+            if bad(c) {
+                c.escape_default().collect::<Vec<_>>()
+            } else {
+                vec![c]
+            }
+        })
+        .collect::<String>()
+        .into()
+}
+
+/// C0, DEL and C1 control characters, and those that turn the writing direction round.
+fn bad(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn escapes_are_shown_and_letters_kept() {
+        assert_eq!(sanitize("nginx: Prozeß"), "nginx: Prozeß");
+        assert_eq!(sanitize("a\x1b[31mb\n"), "a\\u{1b}[31mb\\n");
+        assert_eq!(sanitize("\u{202e}gpj"), "\\u{202e}gpj");
+    }
+}

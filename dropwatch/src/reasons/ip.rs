@@ -1,0 +1,221 @@
+//! Reasons of IPv4, IPv6, ICMP, fragments, IPsec and neighbours.
+
+use super::Class::{Config, Firewall, Malformed, Neighbour, Normal, Resource, Routing};
+use super::{ReasonText, text};
+
+const NDISC: &str =
+    "`tcpdump -vv -e -nn -i DEV icmp6` shows the packet and the sender's MAC address.";
+const MARTIAN: &str = "`sysctl -w net.ipv4.conf.all.log_martians=1`, then `dmesg -w`; rp_filter settings do not change this.";
+
+pub(super) const TABLE: &[ReasonText] = &[
+    text(
+        "DUP_FRAG",
+        Normal,
+        "The same IP fragment arrived twice.",
+        "Nothing by itself; if frequent, look for a loop or a mirror port with `tcpdump -e -nn`.",
+    ),
+    text(
+        "FRAG_REASM_TIMEOUT",
+        Resource,
+        "Not all fragments of a packet arrived in time, so those that did are thrown away.",
+        "`nstat -az | grep -i reasm`; find the hop that loses fragments, or avoid them (smaller MTU); `sysctl net.ipv4.ipfrag_time`.",
+    ),
+    text(
+        "FRAG_TOO_FAR",
+        Config,
+        "Too many other fragmented packets from the same source came in between two fragments of this one.",
+        "`sysctl net.ipv4.ipfrag_max_dist` is the limit (0 switches it off); look for heavy reordering or loss.",
+    ),
+    text(
+        "ICMP_CSUM",
+        Malformed,
+        "The ICMP checksum is wrong.",
+        "`nstat -az | grep -i IcmpInCsum` and `tcpdump -vv -nn -i DEV icmp`.",
+    ),
+    text(
+        "INVALID_PROTO",
+        Malformed,
+        "The packet is of a form that its protocol's standard forbids here, such as an ICMP timestamp request to a broadcast address.",
+        "`tcpdump -vv -e -nn -i DEV` shows the packet and who sends it.",
+    ),
+    text(
+        "IPV6DISABLED",
+        Config,
+        "IPv6 is switched off on the device.",
+        "`sysctl net.ipv6.conf.DEV.disable_ipv6 net.ipv6.conf.all.disable_ipv6`.",
+    ),
+    text(
+        "IPV6_BAD_EXTHDR",
+        Malformed,
+        "An IPv6 extension header is malformed or not allowed.",
+        "`tcpdump -vv -nn -i DEV ip6` and `nstat -az Ip6InHdrErrors`.",
+    ),
+    text(
+        "IPV6_NDISC_BAD_CODE",
+        Malformed,
+        "A neighbour discovery message has an ICMPv6 code other than 0.",
+        NDISC,
+    ),
+    text(
+        "IPV6_NDISC_BAD_OPTIONS",
+        Malformed,
+        "A neighbour discovery message has malformed options.",
+        NDISC,
+    ),
+    text(
+        "IPV6_NDISC_FRAG",
+        Config,
+        "A neighbour discovery message came in fragments, which the kernel refuses by default.",
+        "`sysctl net.ipv6.conf.DEV.suppress_frag_ndisc`; honest senders do not fragment these messages.",
+    ),
+    text(
+        "IPV6_NDISC_HOP_LIMIT",
+        Malformed,
+        "A neighbour discovery message does not have hop limit 255, so it may come from outside the link.",
+        NDISC,
+    ),
+    text(
+        "IPV6_NDISC_NS_OTHERHOST",
+        Normal,
+        "A neighbour solicitation asks for an address of another machine.",
+        "Nothing, unless this machine should own the address: `ip -6 addr`.",
+    ),
+    text(
+        "IPV6_TOO_MANY_EXTHDRS",
+        Malformed,
+        "The packet has more IPv6 extension headers than the kernel will read.",
+        "`tcpdump -vv -nn -i DEV ip6`; honest traffic hardly ever has that many.",
+    ),
+    text(
+        "IP_CSUM",
+        Malformed,
+        "The checksum of the IPv4 header is wrong.",
+        "`nstat -az | grep -i CsumErr` and `ethtool -S DEV`; suspect a cable, a network card or a faulty offload.",
+    ),
+    text(
+        "IP_INADDRERRORS",
+        Routing,
+        "The destination is not one of this machine's addresses and the packet may not be forwarded: forwarding is off on the device it came in on, or the route says host unreachable.",
+        "`sysctl net.ipv4.ip_forward net.ipv4.conf.DEV.forwarding`, then `ip route get DST from SRC iif DEV`.",
+    ),
+    text(
+        "IP_INHDR",
+        Malformed,
+        "Something is wrong with the IP header: version, length or options, or, on kernels without a reason of its own for it, the TTL ran out while forwarding.",
+        "`nstat -az IpInHdrErrors` and `tcpdump -vv -nn -i DEV`; a TTL of 1 points to a routing loop or traceroute.",
+    ),
+    text(
+        "IP_INNOROUTES",
+        Routing,
+        "There is no route to the destination of a packet that came in.",
+        "`ip route get DST from SRC iif DEV mark MARK` and `ip rule`.",
+    ),
+    text(
+        "IP_INVALID_DEST",
+        Malformed,
+        "The destination address is invalid, such as 0.0.0.0.",
+        "`tcpdump -e -nn -i DEV dst host DST` shows the sender's MAC address.",
+    ),
+    text(
+        "IP_INVALID_SOURCE",
+        Malformed,
+        "The source address can never be a sender: multicast, limited broadcast, or zero where it is not allowed.",
+        MARTIAN,
+    ),
+    text(
+        "IP_LOCALNET",
+        Config,
+        "A packet from outside has a loopback address (127.0.0.0/8) as source or destination, which the device must not accept.",
+        "`sysctl net.ipv4.conf.DEV.route_localnet` allows it; look for a DNAT rule to 127.0.0.1.",
+    ),
+    text(
+        "IP_LOCAL_SOURCE",
+        Routing,
+        "The source address is one of this machine's own, yet the packet came in from outside.",
+        "`ip addr | grep SRC`: duplicate address, or a packet that came back; `sysctl net.ipv4.conf.DEV.accept_local` allows it.",
+    ),
+    text(
+        "IP_NOPROTO",
+        Config,
+        "Nothing on this machine handles this IP protocol.",
+        "`tcpdump -nn -i DEV 'ip proto NUMBER'`; a tunnel or SCTP needs its module (`lsmod`), and a program needs a raw socket (`ss -wnp`).",
+    ),
+    text(
+        "IP_OUTNOROUTES",
+        Routing,
+        "There is no route for a packet that should leave.",
+        "`ip route get DST mark MARK` and `ip rule`; `nstat -az IpOutNoRoutes`.",
+    ),
+    text(
+        "IP_RPFILTER",
+        Config,
+        "The reverse-path filter refused the packet: the route back to its source does not fit the device it came in on.",
+        "`ip route get SRC` and `sysctl net.ipv4.conf.all.rp_filter net.ipv4.conf.DEV.rp_filter` (the larger counts; 1 strict, 2 loose).",
+    ),
+    text(
+        "IP_TTL_EXCEEDED",
+        Routing,
+        "The TTL or hop limit ran out before the packet could be forwarded.",
+        "`traceroute -n DST`: a loop shows as repeating hops; traceroute itself causes these drops.",
+    ),
+    text(
+        "NEIGH_CREATEFAIL",
+        Neighbour,
+        "No neighbour entry could be made for the next hop, most often because the table is full.",
+        "`dmesg | grep 'table overflow'`, `ip -s -s neigh | wc -l` against `sysctl net.ipv4.neigh.default.gc_thresh3`.",
+    ),
+    text(
+        "NEIGH_DEAD",
+        Neighbour,
+        "The neighbour entry was being removed while the packet waited for it.",
+        "`ip monitor neigh link`: is a device or an address going away?",
+    ),
+    text(
+        "NEIGH_FAILED",
+        Neighbour,
+        "The next hop does not answer ARP or neighbour discovery, so its MAC address is unknown.",
+        "`ip neigh show NEXTHOP` and `arping -I DEV NEXTHOP`: wrong subnet, VLAN or gateway, or the machine is off.",
+    ),
+    text(
+        "NEIGH_HH_FILLFAIL",
+        Neighbour,
+        "The device's link-layer header could not be written in front of the packet.",
+        "`ip -d link show DEV` and `ip neigh show dev DEV`: has the entry a valid address of the right length?",
+    ),
+    text(
+        "NEIGH_QUEUEFULL",
+        Neighbour,
+        "Too many packets wait for the same next hop's MAC address.",
+        "`ip neigh show NEXTHOP` (INCOMPLETE?); the limit is `sysctl net.ipv4.neigh.DEV.unres_qlen_bytes`.",
+    ),
+    text(
+        "OTHERHOST",
+        Normal,
+        "The frame is addressed to another machine's MAC address and was only seen because the device takes everything (promiscuous mode).",
+        "Nothing, unless the destination MAC should be this machine's: `ip -d link show DEV`, `tcpdump -e -nn -i DEV`.",
+    ),
+    text(
+        "PKT_TOO_BIG",
+        Config,
+        "The packet is larger than the MTU allows and must not be fragmented.",
+        "`ip link show DEV`, `ip route get DST` (mtu), `tracepath -n DST`; check that ICMP 'too big' is let through.",
+    ),
+    text(
+        "PKT_TOO_SMALL",
+        Malformed,
+        "The packet is shorter than its headers say.",
+        "`tcpdump -vv -nn -i DEV` shows the lengths.",
+    ),
+    text(
+        "UNICAST_IN_L2_MULTICAST",
+        Config,
+        "The frame was a multicast or broadcast one but the IP address in it is a single machine's, which the device is told to refuse.",
+        "`sysctl net.ipv4.conf.DEV.drop_unicast_in_l2_multicast`.",
+    ),
+    text(
+        "XFRM_POLICY",
+        Firewall,
+        "An IPsec policy forbids the packet, or demands protection that it does not have.",
+        "`ip xfrm policy`, `ip -s xfrm state`, `cat /proc/net/xfrm_stat`.",
+    ),
+];

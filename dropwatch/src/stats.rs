@@ -1,0 +1,194 @@
+//! The loss ledger: where every drop went that the kernel showed us.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    os::fd::{AsFd as _, AsRawFd as _},
+};
+
+use anyhow::{Context as _, Result};
+use aya::{
+    Ebpf,
+    maps::{Array, MapData, PerCpuArray, PerCpuHashMap},
+};
+use dropwatch_common::{
+    counters::{self, DropKey, tally},
+    names,
+};
+use serde::{Deserialize, Serialize};
+
+/// The ledger. Every number is exact; `balanced` says whether they add up.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ledger {
+    /// Runs of the drop anchor.
+    pub seen: u64,
+    /// Not of the selected netns or device.
+    pub filtered: u64,
+    /// Freed buffers that are no network packets.
+    pub not_packet: u64,
+    /// Counted without detail: over the budget of their kind.
+    pub suppressed: u64,
+    /// Lost because the ring buffer was full.
+    pub lost_ring_full: u64,
+    /// Calls that the kernel did not show us because the program was running already; on top of `seen`.
+    pub lost_recursion: u64,
+    /// Records read.
+    pub received: u64,
+    /// Freed answers to route queries, which the kernel builds as packets: ours and `ip route get`.
+    pub route_queries: u64,
+    /// Records that could not be decoded.
+    pub undecodable: u64,
+    /// Records that the options left out of the output.
+    pub deselected: u64,
+    /// Drops told of.
+    pub shown: u64,
+    /// Drops counted under no key of their own because the table was full.
+    pub keys_full: u64,
+    /// Whether kernel and reader agree.
+    pub balanced: bool,
+}
+
+impl Ledger {
+    /// Does the sums: everything seen went somewhere, and everything put into the ring was read.
+    pub fn close(&mut self) {
+        let kernel = self.filtered + self.not_packet + self.suppressed + self.lost_ring_full;
+        self.balanced = self.seen == kernel + self.received
+            && self.received
+                == self.undecodable + self.route_queries + self.deselected + self.shown;
+    }
+}
+
+/// A line of the kernel's exact counts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DropCount {
+    /// What was counted.
+    pub key: DropKey,
+    /// All.
+    pub count: u64,
+    /// Those without detail.
+    pub suppressed: u64,
+}
+
+/// The maps that the ledger is read from; they outlive the programs.
+pub struct Counters {
+    counters: PerCpuArray<MapData, u64>,
+    drops: PerCpuHashMap<MapData, [u32; 6], [u64; 3]>,
+    epoch: Array<MapData, u32>,
+    now: u32,
+}
+
+impl Counters {
+    /// Takes the maps out of the loaded object.
+    pub fn new(ebpf: &mut Ebpf) -> Result<Self> {
+        let mut take = |name| {
+            ebpf.take_map(name)
+                .with_context(|| format!("no map {name}"))
+        };
+        Ok(Self {
+            counters: PerCpuArray::try_from(take(names::COUNTERS)?)?,
+            drops: PerCpuHashMap::try_from(take(names::DROPS)?)?,
+            epoch: Array::try_from(take(names::EPOCH)?)?,
+            now: 0,
+        })
+    }
+
+    /// Begins a new budget epoch.
+    pub fn advance(&mut self) -> Result<()> {
+        self.now = self.now.wrapping_add(1);
+        self.epoch
+            .set(0, self.now, 0)
+            .context("advancing the budget epoch")
+    }
+
+    /// Sum of a counter over all CPUs.
+    pub fn sum(&self, counter: u32) -> Result<u64> {
+        let values = self.counters.get(&counter, 0).context("reading counters")?;
+        Ok(values.iter().sum())
+    }
+
+    /// The kernel's half of the ledger.
+    pub fn ledger(&self) -> Result<Ledger> {
+        Ok(Ledger {
+            seen: self.sum(counters::SEEN)?,
+            filtered: self.sum(counters::FILTERED)?,
+            not_packet: self.sum(counters::NOT_PACKET)?,
+            suppressed: self.sum(counters::SUPPRESSED)?,
+            lost_ring_full: self.sum(counters::RING_FULL)?,
+            keys_full: self.sum(counters::KEYS_FULL)?,
+            ..Ledger::default()
+        })
+    }
+
+    /// Records that were put into the ring buffer for drops.
+    pub fn submitted(&self) -> Result<u64> {
+        self.sum(counters::SUBMITTED)
+    }
+
+    /// Exact counts by key, the largest first.
+    #[must_use]
+    pub fn drops(&self) -> Vec<DropCount> {
+        let mut sums: BTreeMap<DropKey, (u64, u64)> = BTreeMap::new();
+        for (words, values) in self.drops.iter().flatten() {
+            let sum = sums.entry(DropKey::from_words(words)).or_default();
+            for value in values.iter() {
+                sum.0 += value[tally::COUNT];
+                sum.1 += value[tally::SUPPRESSED];
+            }
+        }
+        let mut drops: Vec<_> = sums
+            .into_iter()
+            .map(|(key, (count, suppressed))| DropCount {
+                key,
+                count,
+                suppressed,
+            })
+            .collect();
+        drops.sort_by_key(|d| std::cmp::Reverse(d.count));
+        drops
+    }
+}
+
+/// Calls that the kernel left out because a program was running already on that CPU (5.12 and later),
+/// summed over all programs, from their fdinfo.
+#[must_use]
+pub fn recursion_misses(ebpf: &Ebpf) -> u64 {
+    ebpf.programs()
+        .filter_map(|(_, program)| {
+            let fd = program.fd().ok()?.as_fd().as_raw_fd();
+            let info = fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).ok()?;
+            let line = info
+                .lines()
+                .find_map(|l| l.strip_prefix("recursion_misses:"))?;
+            line.trim().parse::<u64>().ok()
+        })
+        .sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_ledger_notices_a_missing_drop() {
+        let mut ledger = Ledger {
+            seen: 10,
+            filtered: 1,
+            not_packet: 1,
+            suppressed: 2,
+            lost_ring_full: 3,
+            received: 3,
+            shown: 2,
+            undecodable: 1,
+            ..Ledger::default()
+        };
+        ledger.close();
+        assert!(ledger.balanced);
+        ledger.seen = 11;
+        ledger.close();
+        assert!(!ledger.balanced);
+        ledger.seen = 10;
+        ledger.shown = 3;
+        ledger.close();
+        assert!(!ledger.balanced);
+    }
+}
