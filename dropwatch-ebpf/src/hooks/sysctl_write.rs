@@ -13,6 +13,7 @@ use aya_ebpf::{
     programs::SysctlContext,
 };
 use dropwatch_common::{
+    config::word,
     counters,
     fields::Field,
     record::{Section, sysctl_write::SysctlWrite},
@@ -21,7 +22,7 @@ use dropwatch_common::{
 use crate::{
     emit,
     kread::{Probe, Ptr},
-    maps::count,
+    maps::{config, count},
 };
 
 /// Let the access happen.
@@ -33,9 +34,20 @@ pub fn sysctl_write(ctx: SysctlContext) -> i32 {
     let sysctl = ctx.sysctl;
     // SAFETY: the context of a cgroup sysctl program; the verifier knows its type.
     if unsafe { (*sysctl).write } != 0 && watched(sysctl) {
-        count(counters::SYSCTL_SEEN);
-        if !send(sysctl) {
-            count(counters::SYSCTL_RING_FULL);
+        // SAFETY: a helper without preconditions. Helpers for the current process are not offered to this
+        // program type before 6.10.
+        let task = Ptr::<Probe>::new(unsafe { bpf_get_current_task() });
+        // The namespace of the writer is the one whose sysctl it is (net/sysctl_net.c).
+        let netns: u32 = task
+            .follow(Field::task_struct_nsproxy)
+            .follow(Field::nsproxy_net_ns)
+            .get(Field::net_ns_inum);
+        let wanted = config(word::NETNS);
+        if wanted == 0 || wanted == netns {
+            count(counters::SYSCTL_SEEN);
+            if !send(sysctl, task, netns) {
+                count(counters::SYSCTL_RING_FULL);
+            }
         }
     }
     ALLOW
@@ -62,26 +74,21 @@ fn watched(sysctl: *mut bpf_sysctl) -> bool {
 }
 
 #[inline(always)]
-fn send(sysctl: *mut bpf_sysctl) -> bool {
+fn send(sysctl: *mut bpf_sysctl, task: Ptr<Probe>, netns: u32) -> bool {
     let Some(mut place) = emit::reserve::<SysctlWrite>() else {
         return false;
     };
     let record = place.record();
     record.header = SysctlWrite::header();
+    record.netns = netns;
+    record.tgid = task.get(Field::task_struct_tgid);
     // SAFETY: helpers that write at most the lengths given, which are those of the fields.
-    let task = unsafe {
+    unsafe {
         record.time_ns = bpf_ktime_get_ns();
         bpf_sysctl_get_name(sysctl, (&raw mut record.name).cast(), 64, 0);
         bpf_sysctl_get_current_value(sysctl, (&raw mut record.old).cast(), 16);
         bpf_sysctl_get_new_value(sysctl, (&raw mut record.new).cast(), 16);
-        Ptr::<Probe>::new(bpf_get_current_task())
-    };
-    // Helpers for the current process are not offered to this program type before 6.10.
-    record.tgid = task.get(Field::task_struct_tgid);
-    record.netns = task
-        .follow(Field::task_struct_nsproxy)
-        .follow(Field::nsproxy_net_ns)
-        .get(Field::net_ns_inum);
+    }
     let comm = task.name(Field::task_struct_comm);
     record.comm[..8].copy_from_slice(&comm[0].to_ne_bytes());
     record.comm[8..].copy_from_slice(&comm[1].to_ne_bytes());

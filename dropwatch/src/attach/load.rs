@@ -1,11 +1,8 @@
 //! Loads the programs that the plan names and attaches them. Dropping [`Attached`] detaches everything.
 
-use std::{
-    fs::{self, File},
-    path::{Path, PathBuf},
-};
+use std::path::Path;
 
-use anyhow::{Context as _, Result, anyhow, bail};
+use anyhow::{Context as _, Result, anyhow};
 use aya::{
     Btf, Ebpf, EbpfLoader, include_bytes_aligned,
     programs::{
@@ -20,6 +17,7 @@ use dropwatch_common::{
 };
 
 use super::{
+    cgroup,
     plan::{Forced, Step, View, plan},
     spec::{Flavour, LOOKUP, PROBES, REFUSAL, Variant},
 };
@@ -100,7 +98,6 @@ pub fn attach(
 fn view(btf: &KernelBtf, reasons: &Reasons) -> View {
     let mut view = View {
         kprobes: Path::new("/sys/bus/event_source/devices/kprobe").exists(),
-        cgroup2: cgroup2_root().is_some(),
         rp_filter_reason: reasons.number("IP_RPFILTER").is_some(),
         ..View::default()
     };
@@ -268,36 +265,14 @@ fn attach_variant(ebpf: &mut Ebpf, btf: &Btf, variant: &Variant) -> Result<()> {
             program.attach(target, 0)?;
         }
         Flavour::CgroupSysctl => {
-            let Some(root) = cgroup2_root() else {
-                bail!("no cgroup2 tree is mounted");
-            };
             let program: &mut CgroupSysctl = program.try_into()?;
             program.load()?;
-            let root = File::open(&root).with_context(|| format!("opening {}", root.display()))?;
+            let root = cgroup::root().context("opening the root of the cgroup2 tree")?;
             // No flags: a link always shares the cgroup with other programs, and kernels refuse the flag.
             program.attach(root, CgroupAttachMode::Single)?;
         }
     }
     Ok(())
-}
-
-/// Where the cgroup2 tree is mounted: for us, or, as `ip netns exec` hides it behind a sysfs of its own,
-/// for pid 1.
-fn cgroup2_root() -> Option<PathBuf> {
-    [
-        ("/proc/self/mounts", "/"),
-        ("/proc/1/mounts", "/proc/1/root"),
-    ]
-    .into_iter()
-    .find_map(|(mounts, root)| {
-        let mounts = fs::read_to_string(mounts).ok()?;
-        let path = mounts.lines().find_map(|line| {
-            let mut words = line.split(' ');
-            let (_, path, kind) = (words.next()?, words.next()?, words.next()?);
-            (kind == "cgroup2").then(|| path.trim_start_matches('/').to_owned())
-        })?;
-        Some(Path::new(root).join(path))
-    })
 }
 
 /// An error with its causes on one line, without a verifier log (that goes to the debug log).

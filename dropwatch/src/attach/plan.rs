@@ -13,8 +13,6 @@ pub struct View {
     pub functions: Vec<&'static str>,
     /// Whether kprobes exist.
     pub kprobes: bool,
-    /// Whether a cgroup2 tree is mounted.
-    pub cgroup2: bool,
     /// Whether the drop reason tells the reverse-path filter from other source checks.
     pub rp_filter_reason: bool,
 }
@@ -84,7 +82,8 @@ fn unavailable(variant: &Variant, view: &View) -> Option<String> {
             .then(|| format!("this kernel's BTF has no function {target}")),
         Flavour::Kprobe if !view.kprobes => Some("this kernel has no kprobes".into()),
         Flavour::Kprobe => None,
-        Flavour::CgroupSysctl => (!view.cgroup2).then(|| "no cgroup2 tree is mounted".into()),
+        // Whether the kernel has it shows when it is tried.
+        Flavour::CgroupSysctl => None,
     }
 }
 
@@ -97,7 +96,6 @@ mod tests {
             tracepoints: [("kfree_skb", 4), ("fib_table_lookup", 4)].into(),
             functions: vec!["ip_handle_martian_source", "fib_validate_source"],
             kprobes: true,
-            cgroup2: true,
             rp_filter_reason: true,
         }
     }
@@ -137,7 +135,6 @@ mod tests {
         let view = View {
             kprobes: false,
             functions: vec![],
-            cgroup2: false,
             ..modern()
         };
         let steps = plan(&view, &Forced::new());
@@ -147,7 +144,6 @@ mod tests {
             steps[0].skipped[0].1,
             "this kernel's BTF has no function ip_handle_martian_source"
         );
-        assert!(flavours(&steps, "sysctl").is_empty());
     }
 
     #[test]

@@ -123,7 +123,7 @@ fn words(drop: &Drop, martian: Option<&str>) -> (String, Option<String>) {
             .as_ref()
             .map_or_else(String::new, |p| format!(" {}", p.src));
         let what = match kind {
-            "own_address" => "is an address of this very host",
+            "own_address" => "is an own address of this host",
             "loopback" => "is a loopback address, which must not come from a wire",
             "multicast" => "is a multicast address, which no packet may come from",
             "broadcast" => "is a broadcast address, which no packet may come from",
@@ -177,10 +177,13 @@ fn words(drop: &Drop, martian: Option<&str>) -> (String, Option<String>) {
 fn martian(drop: &Drop, view: &View<'_>) -> Option<&'static str> {
     let check = drop.source_check.as_ref();
     let returned = check.and_then(|c| c.returned.as_ref()).map(|r| r.verdict);
-    let named = matches!(
-        drop.reason.name.as_deref(),
-        Some("IP_LOCAL_SOURCE" | "IP_INVALID_SOURCE")
-    );
+    // IP_LOCALNET is either address being in 127/8; only the source makes it a martian source.
+    let of_loopback = drop.packet.as_ref().is_some_and(|p| p.src.is_loopback());
+    let named = match drop.reason.name.as_deref() {
+        Some("IP_LOCAL_SOURCE" | "IP_INVALID_SOURCE") => true,
+        Some("IP_LOCALNET") => of_loopback,
+        _ => false,
+    };
     let refused = matches!(
         returned,
         Some(Refused::LocalSource | Refused::InvalidSource | Refused::LocalOrInvalid)

@@ -2,6 +2,7 @@
 
 use std::ptr;
 
+use bytes::Buf as _;
 use dropwatch_common::{
     header::SectionHeader,
     record::{Section, rp_filter::RpFilter, skb_drop::SkbDrop, sysctl_write::SysctlWrite},
@@ -15,8 +16,6 @@ use dropwatch_common::{
 unsafe trait Plain: Copy {}
 
 // SAFETY: integers only, by definition in dropwatch-common, where the sizes are asserted.
-unsafe impl Plain for SectionHeader {}
-// SAFETY: as above.
 unsafe impl Plain for SkbDrop {}
 // SAFETY: as above.
 unsafe impl Plain for RpFilter {}
@@ -32,6 +31,14 @@ pub enum Wire {
     RpFilter(RpFilter),
     /// A sysctl write.
     SysctlWrite(SysctlWrite),
+}
+
+fn header(mut bytes: &[u8]) -> Option<SectionHeader> {
+    Some(SectionHeader {
+        kind: bytes.try_get_u16_ne().ok()?,
+        version: bytes.try_get_u16_ne().ok()?,
+        len: bytes.try_get_u32_ne().ok()?,
+    })
 }
 
 fn copy<T: Plain>(bytes: &[u8]) -> Option<T> {
@@ -53,7 +60,7 @@ fn section<T: Plain + Section>(header: &SectionHeader, bytes: &[u8]) -> Option<T
 pub fn sections(mut bytes: &[u8]) -> Option<Vec<Wire>> {
     let mut found = Vec::with_capacity(2);
     while !bytes.is_empty() {
-        let header: SectionHeader = copy(bytes)?;
+        let header = header(bytes)?;
         let len = header.len as usize;
         if len < size_of::<SectionHeader>() || len > bytes.len() {
             return None;

@@ -139,11 +139,12 @@ pub fn advise(files: &[ConfigFile], pattern: &str) -> Advice {
     Advice {
         path: format!("/etc/sysctl.d/{name}"),
         content: format!("# Written on advice of dropwatch: no rp_filter on {pattern}.\n{body}"),
+        // What udev calls, with only this file: works without a service manager, too.
+        apply: format!("/lib/systemd/systemd-sysctl /etc/sysctl.d/{name}"),
         name,
         explicit,
         warnings: warnings(files, pattern),
         all,
-        apply: "systemctl restart systemd-sysctl.service".to_owned(),
     }
 }
 

@@ -1,0 +1,298 @@
+//! `cargo xtask vm`: runs scenarios, or any command, in a virtual machine with a real kernel.
+//!
+//! Limits: Debian's x86-64 kernels; nothing is installed and the machine has no network but what
+//! runs inside it.
+
+mod cpio;
+mod initramfs;
+mod kernel;
+mod kvm;
+mod modules;
+mod qemu;
+mod report;
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+use clap::{Args, ValueEnum};
+
+use crate::dist;
+use crate::results::{Outcome, Results, Verdict};
+use crate::setup::{self, Group};
+use crate::sh;
+use initramfs::Extra;
+use qemu::{Accel, Machine};
+use report::Report;
+
+/// How often a machine is started again after a fault of the emulator.
+const RETRIES: usize = 2;
+
+/// Options of the task.
+#[derive(Debug, Args)]
+pub struct Options {
+    /// Kernels to run, one after the other.
+    #[arg(long = "kernel", default_value = "6.12", value_name = "NAME")]
+    kernels: Vec<String>,
+    /// Go on with the next kernel after a failure.
+    #[arg(long)]
+    keep_going: bool,
+    /// How the machine is executed.
+    #[arg(long, value_enum, default_value_t)]
+    accel: Choice,
+    /// Run this shell command instead of scenarios.
+    #[arg(long, value_name = "COMMAND", conflicts_with = "scenarios")]
+    exec: Option<String>,
+    /// With --exec: leave the project's binaries out, and do not build them.
+    #[arg(long, requires = "exec")]
+    bare: bool,
+    /// A file or folder to put into /data; may be repeated.
+    #[arg(long = "file", value_name = "PATH")]
+    files: Vec<PathBuf>,
+    /// Seconds that the whole run may take.
+    #[arg(long, default_value_t = 900, value_name = "SECONDS")]
+    limit: u64,
+    /// Seconds that the machine may be silent.
+    #[arg(long, default_value_t = 120, value_name = "SECONDS")]
+    silence: u64,
+    /// Scenarios to run; all of them if none is named.
+    scenarios: Vec<String>,
+}
+
+/// How to execute a machine.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+enum Choice {
+    /// KVM if it really works, emulation otherwise.
+    #[default]
+    Auto,
+    /// KVM.
+    Kvm,
+    /// Emulation.
+    Tcg,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            kernels: vec!["6.12".to_owned()],
+            keep_going: false,
+            accel: Choice::Auto,
+            exec: None,
+            bare: false,
+            files: Vec::new(),
+            limit: 900,
+            silence: 120,
+            scenarios: Vec::new(),
+        }
+    }
+}
+
+/// The task.
+pub fn task(options: &Options) -> Result<()> {
+    let mut failed = Vec::new();
+    for kernel in &options.kernels {
+        let good = match run(kernel, options) {
+            Ok(run) => run.tell(kernel),
+            Err(error) => {
+                sh::say(format!("{kernel}: {error:#}"));
+                false
+            }
+        };
+        if !good {
+            failed.push(kernel.as_str());
+            if !options.keep_going {
+                break;
+            }
+        }
+    }
+    if !failed.is_empty() {
+        bail!("failed on {}", failed.join(", "));
+    }
+    Ok(())
+}
+
+/// What came of a machine.
+pub struct Run {
+    /// The results that scenarios have reported; none after `--exec`.
+    pub outcomes: Vec<Outcome>,
+    /// What is wrong beyond those.
+    pub fault: Option<String>,
+    /// How often the emulator failed before.
+    pub retries: usize,
+}
+
+impl Run {
+    /// Whether all is well, skips aside.
+    pub fn is_good(&self) -> bool {
+        self.fault.is_none() && self.outcomes.iter().all(|o| o.outcome != Verdict::Fail)
+    }
+
+    /// Prints the outcome; returns whether it is good.
+    fn tell(&self, kernel: &str) -> bool {
+        for o in self.outcomes.iter().filter(|o| o.outcome != Verdict::Pass) {
+            let word = if o.outcome == Verdict::Fail {
+                "FAILED"
+            } else {
+                "skipped"
+            };
+            sh::say(format!("{kernel}: {word} {o}"));
+        }
+        if let Some(fault) = &self.fault {
+            sh::say(format!("{kernel}: {fault}"));
+        }
+        if self.outcomes.is_empty() {
+            return self.is_good();
+        }
+        let count = |v| self.outcomes.iter().filter(|o| o.outcome == v).count();
+        sh::say(format!(
+            "{kernel}: {} passed, {} failed, {} skipped",
+            count(Verdict::Pass),
+            count(Verdict::Fail),
+            count(Verdict::Skip)
+        ));
+        self.is_good()
+    }
+}
+
+/// Runs one kernel.
+pub fn run(kernel: &str, options: &Options) -> Result<Run> {
+    setup::ensure(&[Group::Vm])?;
+    let kernel = kernel::get(kernel)?;
+    let binaries = if options.bare {
+        None
+    } else {
+        Some(dist::build()?)
+    };
+    let base = initramfs::base(&kernel)?;
+    let folder = sh::target_dir().join("vm").join(&kernel.name);
+    fs::create_dir_all(&folder)?;
+    let _lock = lock(&folder)?;
+    let extra = Extra {
+        programs: binaries
+            .iter()
+            .flat_map(|b| [b.dropwatch.as_path(), b.tests.as_path()])
+            .collect(),
+        files: options.files.iter().map(PathBuf::as_path).collect(),
+        run: script(options),
+    };
+    let image = folder.join("initramfs");
+    initramfs::combine(&base, &extra, &image)?;
+    let accel = match options.accel {
+        Choice::Kvm => Accel::Kvm,
+        Choice::Tcg => Accel::Tcg,
+        Choice::Auto if kvm::works(&kernel)? => Accel::Kvm,
+        Choice::Auto => Accel::Tcg,
+    };
+
+    let machine = Machine {
+        kernel: &kernel,
+        initramfs: &image,
+        accel,
+        console: &folder.join("console.log"),
+        results: &folder.join("results.jsonl"),
+        show: true,
+        silence: Duration::from_secs(options.silence),
+        limit: Duration::from_secs(options.limit),
+    };
+    sh::say(format!("booting {} ({})", kernel.release, accel.name()));
+    let mut retries = 0;
+    let report = loop {
+        let report = machine.run()?;
+        if accel == Accel::Kvm || !report.is_emulators_fault() || retries == RETRIES {
+            break report;
+        }
+        retries += 1;
+        sh::say(format!(
+            "a fault of the emulator (int3): starting again, number {retries}"
+        ));
+    };
+    fs::remove_file(&image)?;
+    tell_times(&report);
+    finish(
+        &report,
+        machine.results,
+        &folder,
+        options.exec.is_some(),
+        retries,
+    )
+}
+
+/// Keeps the folder for this run, so that two at once cannot mix up their results.
+fn lock(folder: &Path) -> Result<File> {
+    let file = File::create(folder.join("lock"))?;
+    if file.try_lock().is_err() {
+        sh::say(format!("waiting for another run with {}", folder.display()));
+        file.lock()?;
+    }
+    Ok(file)
+}
+
+/// What the machine runs.
+fn script(options: &Options) -> String {
+    if let Some(command) = &options.exec {
+        return format!("{command}\n");
+    }
+    let mut line = String::from(
+        "exec dropwatch-tests run --dropwatch /usr/bin/dropwatch --results /dev/ttyS1 \
+         --artefacts-to-results",
+    );
+    for scenario in &options.scenarios {
+        line.push_str(&format!(" '{}'", scenario.replace('\'', r"'\''")));
+    }
+    line.push('\n');
+    line
+}
+
+fn tell_times(report: &Report) {
+    let boot = report.boot.map_or("not reached".to_owned(), |b| {
+        format!("{:.1} s", b.as_secs_f64())
+    });
+    sh::say(format!(
+        "first program after {boot}, all done after {:.1} s",
+        report.total.as_secs_f64()
+    ));
+}
+
+/// Collects results and judges the run.
+fn finish(
+    report: &Report,
+    results: &Path,
+    folder: &Path,
+    exec: bool,
+    retries: usize,
+) -> Result<Run> {
+    let mut run = Run {
+        outcomes: Vec::new(),
+        fault: report.fault(),
+        retries,
+    };
+    if exec {
+        if let Some(status @ 1..) = report.status {
+            run.fault = run
+                .fault
+                .or_else(|| Some(format!("the command's exit code is {status}")));
+        }
+        return Ok(run);
+    }
+    match Results::parse(&String::from_utf8_lossy(&fs::read(results)?)) {
+        Ok(parsed) => {
+            let artefacts = folder.join("artefacts");
+            // Those of an earlier run would mislead.
+            if artefacts.is_dir() {
+                fs::remove_dir_all(&artefacts)?;
+            }
+            parsed.write_artefacts(&artefacts)?;
+            if !parsed.complete {
+                run.fault
+                    .get_or_insert_with(|| "the results have no end".to_owned());
+            }
+            run.outcomes = parsed.outcomes;
+        }
+        Err(error) => {
+            run.fault
+                .get_or_insert_with(|| format!("unreadable results: {error:#}"));
+        }
+    }
+    Ok(run)
+}
