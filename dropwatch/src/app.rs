@@ -193,6 +193,7 @@ fn attach(config: &Config) -> Result<(Attached, Decoder)> {
 fn start(attached: &Attached) -> Start {
     let coverage = attached.coverage.clone();
     Start {
+        time_ns: monotonic_ns(),
         kernel: caps::release(),
         netns: caps::own_netns(),
         causes: causes::ALL
@@ -209,6 +210,7 @@ fn header(start: &Start, clock: Clock) -> Header {
         version: env!("CARGO_PKG_VERSION").into(),
         kernel: start.kernel.clone(),
         netns: start.netns,
+        start_ns: start.time_ns,
         offset_ns: clock.offset_ns,
         coverage: start.coverage.clone(),
     }

@@ -2,7 +2,7 @@
 
 use std::{
     fs::File,
-    io::{BufRead as _, BufReader},
+    io::{BufRead, BufReader},
 };
 
 use anyhow::{Context as _, Result};
@@ -13,7 +13,7 @@ use crate::{
     correlate::engine::Engine,
     exit::Failure,
     output::{
-        Selection, Start,
+        Printer, Selection, Start,
         capture::{Header, Line, VERSION},
         clock::Clock,
     },
@@ -27,31 +27,46 @@ use crate::{
 ///
 /// [`Failure::Capture`] when the file cannot be read; a last line that was cut short is only warned of.
 pub fn run(args: &Replay) -> Result<()> {
-    let name = args.file.display();
-    let unreadable = |what: String| Failure::Capture.because(format!("capture {name}: {what}"));
-    let file = File::open(&args.file).map_err(|e| unreadable(e.to_string()))?;
-    let mut lines = BufReader::new(file).lines();
+    let name = args.file.display().to_string();
+    let file = File::open(&args.file).map_err(|e| unreadable(&name, &e.to_string()))?;
+    let selection = Selection::new(args.output.cause.clone());
+    let explain = args.explain || selection.is_narrow();
+    let format = args.output.format;
+    replay(&name, BufReader::new(file), explain, selection, |clock| {
+        app::printer(format, clock)
+    })
+}
+
+/// Replays a capture to any printer, which gets the clock of the recording.
+///
+/// # Errors
+///
+/// As [`run`].
+pub fn replay(
+    name: &str,
+    capture: impl BufRead,
+    explain: bool,
+    selection: Selection,
+    printer: impl FnOnce(Clock) -> Box<dyn Printer>,
+) -> Result<()> {
+    let mut lines = capture.lines();
     let first = lines
         .next()
         .transpose()
-        .map_err(|e| unreadable(e.to_string()))?;
+        .map_err(|e| unreadable(name, &e.to_string()))?;
     let header: Header = serde_json::from_str(&first.unwrap_or_default())
-        .map_err(|e| unreadable(format!("no dropwatch capture: {e}")))?;
+        .map_err(|e| unreadable(name, &format!("no dropwatch capture: {e}")))?;
     if header.dropwatch_capture != VERSION {
-        return Err(unreadable(format!(
+        let what = format!(
             "format {} is not known, only {VERSION}",
             header.dropwatch_capture
-        )));
+        );
+        return Err(unreadable(name, &what));
     }
-    let selection = Selection::new(args.output.cause.clone());
-    let explain = args.explain || selection.is_narrow();
-    let printer = app::printer(
-        args.output.format,
-        Clock {
-            offset_ns: header.offset_ns,
-        },
-    );
     let engine = Engine::new(&causes::ALL, header.coverage.clone());
+    let printer = printer(Clock {
+        offset_ns: header.offset_ns,
+    });
     let mut session = Session::new(engine, printer, explain, selection, None);
     session.start(&Start {
         causes: causes::ALL
@@ -60,25 +75,30 @@ pub fn run(args: &Replay) -> Result<()> {
             .collect(),
         kernel: header.kernel,
         netns: header.netns,
+        time_ns: header.start_ns,
         coverage: header.coverage,
     })?;
     let mut replayed = Replayed::default();
-    let mut pending: Option<(usize, serde_json::Error)> = None;
+    let mut cut: Option<(usize, serde_json::Error)> = None;
     for (number, line) in lines.enumerate() {
         let line = line.with_context(|| format!("reading {name}"))?;
         // Only the very last line may be cut short: the tracer was killed.
-        if let Some((number, error)) = pending.take() {
-            return Err(unreadable(format!("line {number}: {error}")));
+        if let Some((number, error)) = cut.take() {
+            return Err(unreadable(name, &format!("line {number}: {error}")));
         }
         match serde_json::from_str(&line) {
             Ok(line) => replayed.line(line, &mut session)?,
-            Err(error) => pending = Some((number + 2, error)),
+            Err(error) => cut = Some((number + 2, error)),
         }
     }
-    if let Some((number, error)) = pending {
+    if let Some((number, error)) = cut {
         log::warn!("capture {name}: line {number} was cut short: {error}");
     }
     session.finish_replay(replayed.end, replayed.last_ns)
+}
+
+fn unreadable(name: &str, what: &str) -> anyhow::Error {
+    Failure::Capture.because(format!("capture {name}: {what}"))
 }
 
 /// How far the replay is.

@@ -4,9 +4,7 @@ use std::{fs, fs::File, io};
 
 use rustix::{
     fs::{Mode, OFlags, openat},
-    mount::{
-        FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsmount, fsopen,
-    },
+    mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsmount, fsopen},
 };
 
 /// Opens it. Where it is not mounted for us (`ip netns exec` hides it behind a sysfs of its own), it is
@@ -24,7 +22,11 @@ pub fn root() -> io::Result<File> {
     }
     let context = fsopen("cgroup2", FsOpenFlags::FSOPEN_CLOEXEC)?;
     fsconfig_create(&context)?;
-    let mount = fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::MOUNT_ATTR_RDONLY)?;
+    let mount = fsmount(
+        &context,
+        FsMountFlags::FSMOUNT_CLOEXEC,
+        MountAttrFlags::MOUNT_ATTR_RDONLY,
+    )?;
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     Ok(openat(mount, ".", flags, Mode::empty())?.into())
 }

@@ -4,3 +4,6 @@ pub mod case;
 pub mod engine;
 pub mod plain;
 pub mod view;
+
+#[cfg(test)]
+mod tests;

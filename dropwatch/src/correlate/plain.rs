@@ -29,8 +29,23 @@ pub fn subject(drop: &Drop) -> Subject {
         u64::from(drop.reason.number),
         drop.location.address,
         protocol,
-        u64::from(drop.source_check.is_some()),
+        martian_subject(drop),
     ]
+}
+
+/// Martian sources differ by what they are; those that are not refused for what they are by themselves are
+/// few (addresses of this host, broadcast addresses), so each is a case of its own.
+fn martian_subject(drop: &Drop) -> u64 {
+    if !may_be_martian(drop) {
+        return 0;
+    }
+    match drop.packet.as_ref().map(|p| p.src) {
+        Some(IpAddr::V4(source)) if by_address(source).is_some() => {
+            1 + u64::from(source.octets()[0])
+        }
+        Some(IpAddr::V4(source)) => 1 << 32 | u64::from(u32::from(source)),
+        _ => 1,
+    }
 }
 
 /// Explains a drop; `None` while facts are missing.
@@ -172,9 +187,8 @@ fn words(drop: &Drop, martian: Option<&str>) -> (String, Option<String>) {
     }
 }
 
-/// What kind of impossible source it is, when the source check refused it for another reason than the
-/// reverse path.
-fn martian(drop: &Drop, view: &View<'_>) -> Option<&'static str> {
+/// Whether the source check refused it for another reason than the reverse path.
+fn may_be_martian(drop: &Drop) -> bool {
     let check = drop.source_check.as_ref();
     let returned = check.and_then(|c| c.returned.as_ref()).map(|r| r.verdict);
     // IP_LOCALNET is either address being in 127/8; only the source makes it a martian source.
@@ -190,7 +204,12 @@ fn martian(drop: &Drop, view: &View<'_>) -> Option<&'static str> {
     );
     // The handler also runs for the reverse-path filter: where reasons have names, that one has its own.
     let handled = drop.reason.name.is_some() && check.is_some_and(|c| c.martian_handler);
-    if !named && !refused && !handled {
+    named || refused || handled
+}
+
+/// What kind of impossible source it is.
+fn martian(drop: &Drop, view: &View<'_>) -> Option<&'static str> {
+    if !may_be_martian(drop) {
         return None;
     }
     let IpAddr::V4(source) = drop.packet.as_ref()?.src else {

@@ -28,6 +28,8 @@ pub struct Header {
     pub kernel: String,
     /// The tracer's own namespace.
     pub netns: u32,
+    /// When everything was attached: `CLOCK_MONOTONIC`, nanoseconds.
+    pub start_ns: u64,
     /// Wall-clock minus monotonic time, nanoseconds.
     pub offset_ns: u64,
     /// What was attached.

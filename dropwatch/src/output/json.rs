@@ -70,10 +70,9 @@ impl<W: Write> Printer for Json<W> {
             .iter()
             .map(|(cause, why)| json!({ "cause": cause, "judged": why.is_none(), "why": why }))
             .collect();
-        let time = super::clock::monotonic_ns();
         self.line(
             "start",
-            time,
+            start.time_ns,
             json!({
                 "schema": SCHEMA,
                 "version": env!("CARGO_PKG_VERSION"),

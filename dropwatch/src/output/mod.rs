@@ -19,6 +19,8 @@ pub mod text;
 /// What a session begins with.
 #[derive(Clone, Debug)]
 pub struct Start {
+    /// When everything was attached: `CLOCK_MONOTONIC`, nanoseconds.
+    pub time_ns: u64,
     /// Kernel release.
     pub kernel: String,
     /// The tracer's own namespace.

@@ -1,0 +1,315 @@
+//! The engine with the real causes, on made-up events. Recorded ones are replayed by the tests package.
+
+use std::net::Ipv4Addr;
+
+use super::{
+    case::Told,
+    engine::{Engine, Output},
+};
+use crate::{
+    causes,
+    facts::{DefaultRoutes, Fact, FactKey, Link, Netns, Route, RpFilterSettings, SysctlFiles},
+    model::{
+        anchor::{Dev, Drop, Location, Reason, Task},
+        coverage::Coverage,
+        evidence::{Lookup, Mode, Refused, Returned, SourceCheck},
+        packet::Packet,
+    },
+};
+
+const SECOND: u64 = 1_000_000_000;
+const NETNS: u32 = 4_026_532_001;
+
+fn drop_at(time_ns: u64, reason: &str, check: Option<SourceCheck>) -> Box<Drop> {
+    Box::new(Drop {
+        time_ns,
+        cpu: 0,
+        netns: NETNS,
+        dev: Some(Dev {
+            name: "lxc1".into(),
+            ifindex: 7,
+        }),
+        iif: 7,
+        reason: Reason {
+            name: Some(reason.into()),
+            number: 16,
+        },
+        location: Location {
+            symbol: Some("ip_rcv_finish_core".into()),
+            offset: 1,
+            address: 2,
+        },
+        mark: 0,
+        len: 60,
+        ethertype: 0x0800,
+        packet: Some(Packet {
+            l3: 4,
+            proto: "UDP".into(),
+            src: Ipv4Addr::new(10, 0, 0, 113).into(),
+            dst: Ipv4Addr::new(10, 0, 0, 253).into(),
+            sport: Some(53),
+            dport: Some(4000),
+            tcp_flags: None,
+            tcp_seq: None,
+            icmp_type: None,
+            icmp_code: None,
+            ttl: 64,
+            id: Some(1),
+        }),
+        task: Task {
+            pid: 1,
+            comm: "init".into(),
+        },
+        source_check: check,
+    })
+}
+
+fn refused(all: i32, device: i32, has_address: bool) -> Option<SourceCheck> {
+    Some(SourceCheck {
+        martian_handler: true,
+        returned: None,
+        mode: Some(Mode {
+            all,
+            device,
+            has_address,
+        }),
+        lookup: Some(Lookup {
+            table: 254,
+            oif: 3,
+            error: 0,
+        }),
+    })
+}
+
+/// Answers as the live configuration of the seed would.
+fn answer(key: &FactKey) -> Fact {
+    match key {
+        FactKey::Netns { .. } => Fact::Netns(Netns {
+            own: true,
+            ..Netns::default()
+        }),
+        FactKey::RpFilter { .. } => Fact::RpFilter(RpFilterSettings {
+            all: 2,
+            default: 2,
+            devices: vec![("eth0".into(), 0), ("lo".into(), 0), ("lxc1".into(), 2)],
+        }),
+        FactKey::Link { ifindex, .. } => Fact::Link(Link {
+            name: if *ifindex == 7 {
+                "lxc1".into()
+            } else {
+                "cilium_host".into()
+            },
+            ifindex: *ifindex,
+            ..Link::default()
+        }),
+        FactKey::Route { to, .. } => {
+            let local = to.octets()[3] == 253;
+            Fact::Route(Route {
+                kind: if local {
+                    "local".into()
+                } else {
+                    "unicast".into()
+                },
+                dev: Some("cilium_host".into()),
+                oif: Some(3),
+                table: Some(254),
+                prefix: Some("10.0.0.0/24".into()),
+                ..Route::default()
+            })
+        }
+        FactKey::DefaultRoutes { .. } => Fact::DefaultRoutes(DefaultRoutes {
+            devices: vec!["eth0".into()],
+        }),
+        FactKey::SysctlFiles { .. } => Fact::SysctlFiles(SysctlFiles::default()),
+    }
+}
+
+fn engine() -> Engine {
+    Engine::new(
+        &causes::ALL,
+        Coverage {
+            rp_filter_reason: true,
+            ..Coverage::default()
+        },
+    )
+}
+
+/// Pushes a drop and answers all questions until there are no more.
+fn told(engine: &mut Engine, drop: Box<Drop>) -> Vec<Told> {
+    let now = drop.time_ns;
+    let mut out = Vec::new();
+    engine.dropped(drop, &mut out);
+    let mut told = Vec::new();
+    while let Some(output) = out.pop() {
+        match output {
+            Output::Ask(key) => {
+                let fact = answer(&key);
+                engine.fact(key, fact, now, &mut out);
+            }
+            Output::Told(case) => told.push(*case),
+            Output::Repeat(_) => {}
+        }
+    }
+    told
+}
+
+#[test]
+fn loose_mode_without_an_address_is_told_apart_from_strict() {
+    let mut engine = engine();
+    let loose = told(
+        &mut engine,
+        drop_at(SECOND, "IP_RPFILTER", refused(2, 2, false)),
+    );
+    assert_eq!(loose[0].cause, Some("rp_filter"));
+    assert_eq!(loose[0].explanation.facts["kind"], "loose_no_address");
+    assert_eq!(loose[0].explanation.facts["path"], "local");
+    assert_eq!(
+        loose[0].explanation.facts["effective"]["winning_key"],
+        "both"
+    );
+    // Other values on the same device are another case.
+    let strict = told(
+        &mut engine,
+        drop_at(2 * SECOND, "IP_RPFILTER", refused(0, 1, false)),
+    );
+    assert_eq!(strict[0].explanation.facts["kind"], "strict_mismatch");
+    assert_eq!(
+        strict[0].explanation.facts["effective"]["winning_key"],
+        "net.ipv4.conf.lxc1.rp_filter"
+    );
+    assert_eq!((loose[0].case, strict[0].case), (1, 2));
+}
+
+#[test]
+fn switching_off_keeps_the_other_devices_protected() {
+    let told = told(
+        &mut engine(),
+        drop_at(SECOND, "IP_RPFILTER", refused(2, 2, false)),
+    );
+    let fix = &told[0].explanation.fixes[0];
+    assert!(fix.primary);
+    assert_eq!(
+        fix.commands,
+        [
+            "sysctl -w net.ipv4.conf.eth0.rp_filter=2",
+            "sysctl -w net.ipv4.conf.default.rp_filter=2",
+            "sysctl -w net.ipv4.conf.all.rp_filter=0",
+            "sysctl -w net.ipv4.conf.lxc1.rp_filter=0",
+        ]
+    );
+}
+
+#[test]
+fn strict_mode_with_an_address_is_loosened_first() {
+    let told = told(
+        &mut engine(),
+        drop_at(SECOND, "IP_RPFILTER", refused(1, 0, true)),
+    );
+    assert_eq!(
+        told[0].explanation.fixes[0].commands,
+        ["sysctl -w net.ipv4.conf.lxc1.rp_filter=2"]
+    );
+}
+
+#[test]
+fn a_martian_at_the_same_place_is_not_blamed() {
+    for reason in ["NOT_SPECIFIED", "IP_LOCAL_SOURCE"] {
+        let told = told(&mut engine(), drop_at(SECOND, reason, refused(1, 1, false)));
+        assert_eq!(told[0].cause, None, "{reason}");
+        assert!(!told[0].explanation.facts["martian"].is_null(), "{reason}");
+    }
+}
+
+#[test]
+fn without_reasons_only_the_return_value_convicts() {
+    let check = |verdict| {
+        let returned = Some(Returned {
+            value: -18,
+            verdict,
+            oif: 0,
+        });
+        Some(SourceCheck {
+            returned,
+            ..refused(1, 1, false).unwrap_or_default()
+        })
+    };
+    let silent = |check| {
+        let mut drop = drop_at(SECOND, "", check);
+        drop.reason = Reason {
+            name: None,
+            number: 0,
+        };
+        drop
+    };
+    let mut engine = engine();
+    let mine = told(&mut engine, silent(check(Refused::ReversePath)));
+    assert_eq!(mine[0].cause, Some("rp_filter"));
+    let not_mine = told(&mut engine, silent(check(Refused::LocalOrInvalid)));
+    assert_eq!(not_mine[0].cause, None);
+    // The handler alone runs for both.
+    let unclear = told(&mut engine, silent(refused(1, 1, false)));
+    assert_eq!(unclear[0].cause, None);
+    assert!(unclear[0].explanation.facts["martian"].is_null());
+}
+
+#[test]
+fn repeats_are_counted_with_growing_pauses() {
+    let mut engine = engine();
+    told(&mut engine, drop_at(SECOND, "NO_SOCKET", None));
+    let mut lines = Vec::new();
+    for tenth in 1..=100 {
+        let now = SECOND + tenth * SECOND / 10;
+        let mut out = Vec::new();
+        engine.dropped(drop_at(now, "NO_SOCKET", None), &mut out);
+        engine.advance(now, &mut out);
+        lines.extend(out.into_iter().filter_map(|o| match o {
+            Output::Repeat(repeat) => Some((tenth, repeat.count, repeat.total)),
+            Output::Told(_) | Output::Ask(_) => None,
+        }));
+    }
+    assert_eq!(lines, [(10, 10, 11), (30, 20, 31), (80, 50, 81)]);
+    let mut out = Vec::new();
+    let tally = engine.finish(20 * SECOND, &mut out);
+    assert_eq!((tally.len(), tally[0].total), (1, 101));
+}
+
+#[test]
+fn missing_facts_are_said_to_be_unknown_and_never_waited_for_in_vain() {
+    let mut engine = engine();
+    let mut out = Vec::new();
+    engine.dropped(
+        drop_at(SECOND, "IP_RPFILTER", refused(2, 2, false)),
+        &mut out,
+    );
+    assert!(out.iter().all(|o| matches!(o, Output::Ask(_))), "{out:?}");
+    out.clear();
+    engine.advance(SECOND + SECOND / 2, &mut out);
+    assert!(out.is_empty());
+    engine.advance(2 * SECOND, &mut out);
+    let Some(Output::Told(told)) = out.first() else {
+        panic!("not told: {out:?}");
+    };
+    assert_eq!(told.cause, Some("rp_filter"));
+    assert_eq!(told.explanation.facts["kind"], "loose_no_address");
+    assert!(
+        told.explanation
+            .unknown
+            .iter()
+            .any(|u| u.contains("no answer in time"))
+    );
+}
+
+#[test]
+fn memory_is_bounded_and_nothing_is_lost() {
+    let mut engine = engine();
+    let mut out = Vec::new();
+    for n in 0..10_000 {
+        let mut drop = drop_at(SECOND, "NO_SOCKET", None);
+        drop.location.address = n;
+        engine.dropped(drop, &mut out);
+        out.clear();
+    }
+    let tally = engine.finish(SECOND, &mut out);
+    assert_eq!(tally.len(), 4097);
+    assert_eq!(tally.iter().map(|t| t.total).sum::<u64>(), 10_000);
+}

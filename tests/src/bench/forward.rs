@@ -1,0 +1,102 @@
+//! Traffic that is not dropped: the rate at which the node forwards it, without and with a tracer.
+//!
+//! The filter is strict and the pod has a route of its own, so every packet passes the source check
+//! that dropwatch may watch. One thread sends a burst, which the kernel carries through the node's
+//! namespace inside the sending system calls, and then takes the burst out of the receiver: only the
+//! sending is timed, and what did not arrive does not count.
+
+use std::net::UdpSocket;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+
+use super::{Row, quantile};
+use crate::lab::Lab;
+use crate::topology::seed::{Config, POD_IP, Seed, WORLD_IP};
+use crate::tracer::Tracer;
+use crate::traffic::flow::udp;
+
+const PORT: u16 = 7778;
+const ROUND: Duration = Duration::from_millis(700);
+/// Fits into a receiver's default buffer.
+const BURST: u32 = 128;
+
+/// Measures.
+pub fn measure(lab: &Lab, rounds: usize) -> Result<Vec<Row>> {
+    let seed = Seed::build(&Config {
+        device: 1,
+        endpoint_route: true,
+        ..Config::HEALTHY
+    })?;
+    let receiver = udp(&seed.world, WORLD_IP, PORT)?;
+    receiver.set_read_timeout(Some(Duration::from_millis(50)))?;
+    let sender = udp(&seed.pod, POD_IP, 0)?;
+    sender.connect((WORLD_IP, PORT))?;
+    round(&sender, &receiver)?; // caches and clocks warm up
+    let (mut without, mut with, mut kept) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..rounds {
+        let before = round(&sender, &receiver)?;
+        let mut command = lab.command(Some(&seed.node), &[])?;
+        command.arg("--explain");
+        let tracer = Tracer::start(command, lab.folder())?;
+        let traced = round(&sender, &receiver)?;
+        lab.finish_without_replay(tracer)?;
+        // The mean of before and after takes a steady drift of the machine out of the pair.
+        let bare = f64::midpoint(before, round(&sender, &receiver)?);
+        without.push(bare);
+        with.push(traced);
+        kept.push(traced / bare * 100.0);
+    }
+    Ok(vec![
+        Row::new(
+            "forwarded without tracer",
+            quantile(&mut without, 0.5) / 1e3,
+            "kpps",
+            "",
+        ),
+        Row::new(
+            "forwarded with tracer",
+            quantile(&mut with, 0.5) / 1e3,
+            "kpps",
+            "",
+        ),
+        Row::new(
+            "forwarded, kept (median of pairs)",
+            quantile(&mut kept, 0.5),
+            "%",
+            "over 99",
+        ),
+        Row::new(
+            "forwarded, kept (worst pair)",
+            quantile(&mut kept, 0.0),
+            "%",
+            "",
+        ),
+        Row::new(
+            "forwarded, kept (best pair)",
+            quantile(&mut kept, 1.0),
+            "%",
+            "",
+        ),
+    ])
+}
+
+/// Packets per second that arrived, over the time spent sending.
+fn round(sender: &UdpSocket, receiver: &UdpSocket) -> Result<f64> {
+    let begun = Instant::now();
+    let (mut sending, mut arrived) = (Duration::ZERO, 0_u64);
+    let mut buffer = [0_u8; 64];
+    while begun.elapsed() < ROUND {
+        let burst = Instant::now();
+        for _ in 0..BURST {
+            sender.send(b"forward")?;
+        }
+        sending += burst.elapsed();
+        let received = (0..BURST)
+            .take_while(|_| receiver.recv(&mut buffer).is_ok())
+            .count();
+        arrived += received as u64;
+    }
+    ensure!(arrived > 0, "the network is wrong: nothing arrived");
+    Ok(arrived as f64 / sending.as_secs_f64())
+}

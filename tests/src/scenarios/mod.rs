@@ -1,0 +1,98 @@
+//! The scenarios: one list, one file per subject.
+//!
+//! A *scenario* has a cause that must be named; a *twin* is the same network configured right and a
+//! *decoy* loses packets for another reason: neither may be blamed.
+
+use anyhow::Result;
+
+use crate::lab::Lab;
+
+mod decoys;
+mod martians;
+mod overflow;
+mod robustness;
+pub mod rp_filter;
+mod selection;
+
+/// What sort of scenario it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A cause must be named, with all its facts, and the advice must work.
+    Scenario,
+    /// Nothing is wrong: nothing may be blamed.
+    Twin,
+    /// Something else is wrong: the cause may not be blamed.
+    Decoy,
+}
+
+impl Kind {
+    /// As it stands in results.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Scenario => "scenario",
+            Self::Twin => "twin",
+            Self::Decoy => "decoy",
+        }
+    }
+}
+
+/// A scenario.
+#[derive(Debug)]
+pub struct Scenario {
+    /// Its name.
+    pub name: &'static str,
+    /// Its sort.
+    pub kind: Kind,
+    /// What happens in it, in a few words.
+    pub about: &'static str,
+    /// Plays it; an error is a failure, or a skip when it is a [`crate::lab::Skip`].
+    pub run: fn(&Lab) -> Result<()>,
+}
+
+/// All scenarios, in the order they are played.
+pub fn all() -> impl Iterator<Item = &'static Scenario> {
+    [
+        rp_filter::SCENARIOS,
+        rp_filter::special::SCENARIOS,
+        rp_filter::twins::SCENARIOS,
+        decoys::SCENARIOS,
+        martians::SCENARIOS,
+        robustness::SCENARIOS,
+        overflow::SCENARIOS,
+        selection::SCENARIOS,
+    ]
+    .into_iter()
+    .flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_plain() {
+        let mut names: Vec<&str> = all().map(|scenario| scenario.name).collect();
+        names.sort_unstable();
+        let before = names.len();
+        names.dedup();
+        assert_eq!(before, names.len(), "a name twice");
+        for name in names {
+            assert!(
+                name.bytes()
+                    .all(|b| b.is_ascii_lowercase() || b == b'_' || b.is_ascii_digit())
+            );
+        }
+    }
+
+    #[test]
+    fn kinds_show_in_names() {
+        for scenario in all() {
+            let shown = match scenario.name {
+                name if name.starts_with("twin_") => Kind::Twin,
+                name if name.starts_with("decoy_") => Kind::Decoy,
+                _ => Kind::Scenario,
+            };
+            assert_eq!(shown, scenario.kind, "{}", scenario.name);
+        }
+    }
+}

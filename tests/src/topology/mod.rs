@@ -1,0 +1,4 @@
+//! Networks that scenarios are played in.
+
+pub mod files;
+pub mod seed;
