@@ -28,9 +28,12 @@ pub static DEV_FILTER: [u64; DEV_WORDS] = [0; DEV_WORDS];
 #[map]
 pub static EVENTS: RingBuf = RingBuf::with_byte_size(1 << 20, 0);
 
-/// Per-CPU counters.
+/// Per-CPU counters, all in one value: one look-up serves several of them.
 #[map]
-static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(counters::COUNT, 0);
+static COUNTERS: PerCpuArray<Counters> = PerCpuArray::with_max_entries(1, 0);
+
+/// All counters of a CPU.
+pub type Counters = [u64; counters::COUNT as usize];
 
 /// Exact counts and detail budget by key.
 #[map]
@@ -96,12 +99,19 @@ pub fn dev_filter(word: usize) -> u64 {
     unsafe { ptr::read_volatile((&raw const DEV_FILTER).cast::<u64>().add(word)) }
 }
 
+/// The counters of this CPU.
+#[inline(always)]
+pub fn counters() -> Option<&'static mut Counters> {
+    let slot = COUNTERS.get_ptr_mut(0)?;
+    // SAFETY: a valid slot of this CPU's own array, which lives as long as the program.
+    Some(unsafe { &mut *slot })
+}
+
 /// Adds one to a counter of this CPU.
 #[inline(always)]
 pub fn count(counter: u32) {
-    if let Some(value) = COUNTERS.get_ptr_mut(counter) {
-        // SAFETY: a valid slot of this CPU's own array.
-        unsafe { *value += 1 }
+    if let Some(counters) = counters() {
+        counters[counter as usize] += 1;
     }
 }
 

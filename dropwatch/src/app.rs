@@ -35,6 +35,7 @@ use crate::{
         reasons::Reasons,
         symbols::Symbols,
     },
+    memory,
     output::{
         Counted, Printer, Start,
         capture::{self, Header},
@@ -109,6 +110,7 @@ async fn live(config: &Config) -> Result<()> {
         file.create()?;
     }
     log::info!("attached after {:?}", began.elapsed());
+    memory::release();
 
     let deadline = config.duration.map(|d| tokio::time::Instant::now() + d);
     let mut tick = interval(TICK);
@@ -120,7 +122,10 @@ async fn live(config: &Config) -> Result<()> {
             _ = interrupt.recv() => break,
             _ = terminate.recv() => break,
             () = until(deadline) => break,
-            Some((key, fact)) = answered.recv() => session.fact(key, fact, monotonic_ns())?,
+            Some((key, fact)) = answered.recv() => {
+                session.fact(key, fact, monotonic_ns())?;
+                session.flush()?;
+            }
             _ = tick.tick() => {
                 counters.advance()?;
                 session.advance(monotonic_ns())?;
@@ -170,20 +175,24 @@ fn attach(config: &Config) -> Result<(Attached, Decoder)> {
         let path = path.clone();
         thread::spawn(move || Btf::parse_file(path, aya::Endianness::default()))
     };
-    let symbols = Arc::new(OnceLock::new());
-    {
-        let symbols = Arc::clone(&symbols);
-        thread::spawn(move || symbols.set(Symbols::read()));
-    }
     let btf = KernelBtf::open(&path).map_err(|e| Failure::Unsupported.because(format!("{e:#}")))?;
     let reasons = Reasons::from_btf(&btf);
+    log::debug!("BTF mapped, reasons read");
     let aya_btf = match theirs.join() {
         Ok(parsed) => {
             parsed.map_err(|e| Failure::Unsupported.because(format!("{}: {e}", path.display())))?
         }
         Err(_) => anyhow::bail!("the thread that parses {} failed", path.display()),
     };
+    log::debug!("BTF parsed for the loader");
     let attached = load::attach(&btf, &aya_btf, &reasons, &config.kernel)?;
+    log::debug!("attached");
+    // Nobody waits for symbols before the first drop, and attaching is what must be quick.
+    let symbols = Arc::new(OnceLock::new());
+    {
+        let symbols = Arc::clone(&symbols);
+        thread::spawn(move || symbols.set(Symbols::read()));
+    }
     // Since 6.14 the source checks return minus the drop reason; the routing functions around them got
     // an enum for a return type in the same release, which BTF shows.
     let decoder = Decoder::new(reasons, symbols, btf.returns_enum("ip_route_input_noref"));

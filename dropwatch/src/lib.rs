@@ -13,6 +13,7 @@ pub mod exit;
 pub mod facts;
 pub mod ingest;
 pub mod kernel;
+mod memory;
 pub mod model;
 pub mod output;
 pub mod reasons;

@@ -71,7 +71,7 @@ pub struct DropCount {
 
 /// The maps that the ledger is read from; they outlive the programs.
 pub struct Counters {
-    counters: PerCpuArray<MapData, u64>,
+    counters: PerCpuArray<MapData, [u64; counters::COUNT as usize]>,
     drops: PerCpuHashMap<MapData, [u32; 6], [u64; 3]>,
     epoch: Array<MapData, u32>,
     now: u32,
@@ -102,8 +102,8 @@ impl Counters {
 
     /// Sum of a counter over all CPUs.
     pub fn sum(&self, counter: u32) -> Result<u64> {
-        let values = self.counters.get(&counter, 0).context("reading counters")?;
-        Ok(values.iter().sum())
+        let cpus = self.counters.get(&0, 0).context("reading counters")?;
+        Ok(cpus.iter().map(|cpu| cpu[counter as usize]).sum())
     }
 
     /// The kernel's half of the ledger.

@@ -1,5 +1,7 @@
 //! Applying advice exactly as it was printed.
 
+use std::path::Path;
+
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::Value;
 
@@ -35,6 +37,14 @@ pub fn is_command(fix: &Value) -> bool {
     fix["commands"]
         .as_array()
         .is_some_and(|commands| !commands.is_empty())
+}
+
+/// A program that the fix calls by its full path and that this machine does not have.
+pub fn missing_program(fix: &Value) -> Option<String> {
+    let commands = fix["commands"].as_array()?.iter().filter_map(Value::as_str);
+    let mut programs = commands.filter_map(|command| command.split_whitespace().next());
+    let missing = programs.find(|word| word.starts_with('/') && !Path::new(word).exists())?;
+    Some(missing.to_owned())
 }
 
 /// The one fix that is marked as primary.

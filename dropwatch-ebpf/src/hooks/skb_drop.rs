@@ -73,14 +73,21 @@ impl<C: Call> Drop<C> {
 
 #[inline(always)]
 fn dropped<C: Call>(ctx: &C) {
-    count(counters::SEEN);
-    let Some(drop) = look(ctx) else {
-        count(counters::NOT_PACKET);
+    let Some(counters) = maps::counters() else {
         return;
     };
+    counters[counters::SEEN as usize] += 1;
+    counters[handle(ctx) as usize] += 1;
+}
+
+/// Does everything; returns the counter that says what became of the drop.
+#[inline(always)]
+fn handle<C: Call>(ctx: &C) -> u32 {
+    let Some(drop) = look(ctx) else {
+        return counters::NOT_PACKET;
+    };
     if !filter::wanted(drop.netns, || drop.name()) {
-        count(counters::FILTERED);
-        return;
+        return counters::FILTERED;
     }
     let refusal = rp_filter::refusal(&drop.skb, drop.reason);
     let key = DropKey {
@@ -95,18 +102,17 @@ fn dropped<C: Call>(ctx: &C) {
         },
     };
     if !tally(&key) {
-        count(counters::SUPPRESSED);
-        return;
+        return counters::SUPPRESSED;
     }
     let sent = match refusal {
         None => send::<C>(&drop),
         Some(refusal) => send_joined::<C>(&drop, &refusal),
     };
-    count(if sent {
+    if sent {
         counters::SUBMITTED
     } else {
         counters::RING_FULL
-    });
+    }
 }
 
 /// Reads what identifies the drop; `None` when it is no network packet.

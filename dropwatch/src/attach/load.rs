@@ -68,6 +68,7 @@ pub fn attach(
     let steps = plan(&view, &settings.forced);
     raise_memlock();
     let mut ebpf = create(btf, aya_btf, reasons, settings, &steps)?;
+    log::debug!("maps created");
     let mut coverage = Coverage {
         rp_filter_reason: view.rp_filter_reason,
         ..Coverage::default()

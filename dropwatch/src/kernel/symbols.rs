@@ -5,10 +5,13 @@ use std::{
     io::{BufRead as _, BufReader},
 };
 
-/// Text symbols by address.
+/// Text symbols by address: some 100 000, so all names are in one piece.
 #[derive(Debug, Default)]
 pub struct Symbols {
-    sorted: Vec<(u64, Box<str>)>,
+    /// Address, and where the name begins in `names`.
+    sorted: Vec<(u64, u32)>,
+    /// Names, each ended by a NUL.
+    names: String,
 }
 
 impl Symbols {
@@ -18,22 +21,29 @@ impl Symbols {
         let Ok(file) = File::open("/proc/kallsyms") else {
             return Self::default();
         };
-        let mut sorted = Vec::new();
+        let mut symbols = Self::default();
         let mut lines = BufReader::with_capacity(1 << 16, file);
         let mut line = String::new();
         while lines.read_line(&mut line).is_ok_and(|n| n > 0) {
-            if let Some(symbol) = parse(&line) {
-                sorted.push(symbol);
-            }
+            symbols.add(&line);
             line.clear();
         }
-        Self::new(sorted)
+        symbols.sort();
+        symbols
     }
 
-    fn new(mut sorted: Vec<(u64, Box<str>)>) -> Self {
-        sorted.sort_unstable_by_key(|(address, _)| *address);
-        sorted.shrink_to_fit();
-        Self { sorted }
+    fn add(&mut self, line: &str) {
+        if let Some((address, name)) = parse(line) {
+            self.sorted.push((address, self.names.len() as u32));
+            self.names.push_str(name);
+            self.names.push('\0');
+        }
+    }
+
+    fn sort(&mut self) {
+        self.sorted.sort_unstable();
+        self.sorted.shrink_to_fit();
+        self.names.shrink_to_fit();
     }
 
     /// The symbol that an address lies in, and the distance from its start. `None` when unknown.
@@ -43,17 +53,18 @@ impl Symbols {
         let (start, name) = self.sorted.get(after.checked_sub(1)?)?;
         // No kernel function is a megabyte long: the address is in something that kallsyms does not list.
         let offset = address - start;
+        let name = self.names[*name as usize..].split('\0').next()?;
         (offset < 1 << 20).then_some((name, offset))
     }
 }
 
 /// `ffffffff81000000 T name\t[module]`; text symbols only.
-fn parse(line: &str) -> Option<(u64, Box<str>)> {
+fn parse(line: &str) -> Option<(u64, &str)> {
     let mut words = line.split_ascii_whitespace();
     let address = u64::from_str_radix(words.next()?, 16).ok()?;
     let kind = words.next()?;
     let name = words.next()?;
-    (address != 0 && matches!(kind, "t" | "T" | "w" | "W")).then(|| (address, name.into()))
+    (address != 0 && matches!(kind, "t" | "T" | "w" | "W")).then_some((address, name))
 }
 
 #[cfg(test)]
@@ -68,7 +79,9 @@ mod tests {
             "ffffffff81000050 d data\n",
             "0000000000000000 T hidden\n",
         ];
-        let symbols = Symbols::new(lines.iter().filter_map(|l| parse(l)).collect());
+        let mut symbols = Symbols::default();
+        lines.iter().for_each(|line| symbols.add(line));
+        symbols.sort();
         assert_eq!(symbols.find(0xffff_ffff_8100_0060), Some(("first", 0x60)));
         assert_eq!(symbols.find(0xffff_ffff_8100_0100), Some(("second", 0)));
         assert_eq!(symbols.find(0xffff_ffff_8000_0000), None);

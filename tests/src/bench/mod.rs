@@ -107,8 +107,14 @@ fn print(rows: &[Row]) {
             "{:<44} {:>12.2} {:<5} {}",
             row.name, row.value, row.unit, row.target
         ));
-        let key = format!("{}_{}", row.name, row.unit).replace([' ', '/', ',', '%'], "_");
-        object.insert(key, json!((row.value * 1000.0).round() / 1000.0));
+        let key = format!("{}_{}", row.name, row.unit).replace('%', "percent");
+        let key = key
+            .replace([' ', '/', ',', '(', ')'], "_")
+            .replace("__", "_");
+        object.insert(
+            key.trim_end_matches('_').to_owned(),
+            json!((row.value * 1000.0).round() / 1000.0),
+        );
     }
     say::line(Value::Object(object));
 }
