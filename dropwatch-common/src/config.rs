@@ -23,10 +23,19 @@ pub mod word {
     pub const REASON_NOT_SPECIFIED: usize = 7;
     /// A hook keeps refusals for the drop anchor to join.
     pub const STASH: usize = 8;
-    /// The `fib_table_lookup` tracepoint keeps the last lookup of each CPU.
-    pub const LOOKUP: usize = 9;
     /// Number of words.
     pub const COUNT: usize = 16;
+}
+
+/// Index of each word in the `LIVE` array, which the loader writes while the programs run.
+pub mod live {
+    /// The budget epoch: a new one gives every drop key a new budget.
+    pub const EPOCH: u32 = 0;
+    /// Generation of the watch on route look-ups; 0 while it is off. What an earlier generation kept is
+    /// stale.
+    pub const LOOKUPS: u32 = 1;
+    /// Number of words.
+    pub const COUNT: u32 = 2;
 }
 
 /// Four words: the wanted device name's 16 bytes as two u64, and the mask of the bytes that count.

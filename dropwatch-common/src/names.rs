@@ -12,5 +12,5 @@ pub const EVENTS: &str = "EVENTS";
 pub const COUNTERS: &str = "COUNTERS";
 /// Per-CPU hash of [`crate::counters::DropKey`].
 pub const DROPS: &str = "DROPS";
-/// Array with one `u32`: the budget epoch, advanced by the loader.
-pub const EPOCH: &str = "EPOCH";
+/// Array of `u32` that the loader writes while the programs run: see [`crate::config::live`].
+pub const LIVE: &str = "LIVE";

@@ -7,7 +7,7 @@ use aya_ebpf::{
     maps::{Array, LruHashMap, PerCpuArray, PerCpuHashMap, RingBuf},
 };
 use dropwatch_common::{
-    config::{ABSENT, DEV_WORDS, word},
+    config::{ABSENT, DEV_WORDS, live, word},
     counters,
     fields::FIELD_COUNT,
 };
@@ -39,10 +39,10 @@ pub type Counters = [u64; counters::COUNT as usize];
 #[map]
 pub static DROPS: PerCpuHashMap<[u32; 6], [u64; 3]> = PerCpuHashMap::with_max_entries(4096, 0);
 
-/// The budget epoch: the loader advances it, so that the hot path needs no clock, and a loader that cannot
-/// keep up gives out no further budget.
+/// What the loader changes while the programs run. The budget epoch is advanced from there, so that the
+/// hot path needs no clock, and a loader that cannot keep up gives out no further budget.
 #[map]
-static EPOCH: Array<u32> = Array::with_max_entries(1, 0);
+static LIVE: Array<u32> = Array::with_max_entries(live::COUNT, 0);
 
 /// Refusals on their way to the drop of the same skb.
 #[map]
@@ -82,6 +82,8 @@ pub struct Lookup {
     pub oif: u32,
     /// 0 or negative errno.
     pub err: i32,
+    /// Generation of the watch that saw it: see [`live::LOOKUPS`].
+    pub generation: u32,
 }
 
 /// One of the loader's settings.
@@ -115,8 +117,8 @@ pub fn count(counter: u32) {
     }
 }
 
-/// The budget epoch.
+/// One of the words that the loader changes.
 #[inline(always)]
-pub fn epoch() -> u32 {
-    EPOCH.get(0).copied().unwrap_or(0)
+pub fn live(word: u32) -> u32 {
+    LIVE.get(word).copied().unwrap_or(0)
 }

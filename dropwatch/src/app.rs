@@ -112,6 +112,7 @@ async fn live(config: &Config) -> Result<()> {
     log::info!("attached after {:?}", began.elapsed());
     memory::release();
 
+    let mut watch = LookupWatch::default();
     let deadline = config.duration.map(|d| tokio::time::Instant::now() + d);
     let mut tick = interval(TICK);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -128,11 +129,13 @@ async fn live(config: &Config) -> Result<()> {
             }
             _ = tick.tick() => {
                 counters.advance()?;
+                watch.tick(&mut attached, &mut counters)?;
                 session.advance(monotonic_ns())?;
             }
             ready = ring.ready() => {
                 ready.context("polling the ring buffer")?;
                 read(&mut ring, &decoder, &mut session)?;
+                watch.refused(session.refusals(), &mut attached, &mut counters)?;
             }
         }
         for key in session.questions() {
@@ -315,6 +318,56 @@ fn counted(counters: &Counters, decoder: &Decoder) -> Vec<Counted> {
             suppressed: d.suppressed,
         })
         .collect()
+}
+
+/// Route look-ups are watched while sources are refused, and some time after.
+#[derive(Default)]
+struct LookupWatch {
+    refusals: u64,
+    last: Option<Instant>,
+}
+
+impl LookupWatch {
+    /// How long to go on after the last refusal.
+    const PATIENCE: Duration = Duration::from_secs(10);
+
+    /// Takes the number of refusals so far.
+    fn refused(
+        &mut self,
+        refusals: u64,
+        attached: &mut Attached,
+        counters: &mut Counters,
+    ) -> Result<()> {
+        if refusals == self.refusals {
+            return Ok(());
+        }
+        self.refusals = refusals;
+        self.last = Some(Instant::now());
+        match &mut attached.lookups {
+            Some(lookups) if !lookups.is_on() => {
+                counters.watch_lookups(true)?;
+                if let Err(e) = lookups.on(&mut attached.ebpf) {
+                    log::warn!("watching route look-ups: {e:#}");
+                    attached.lookups = None;
+                }
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Ends the watch when it was quiet for long enough.
+    fn tick(&mut self, attached: &mut Attached, counters: &mut Counters) -> Result<()> {
+        match (&mut attached.lookups, self.last) {
+            (Some(lookups), Some(last)) if lookups.is_on() && last.elapsed() > Self::PATIENCE => {
+                counters.watch_lookups(false)?;
+                lookups
+                    .off(&mut attached.ebpf)
+                    .context("detaching from route look-ups")
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 /// The ready file: made when everything is attached, removed at the end.

@@ -12,7 +12,10 @@ use dropwatch::{
 
 fn main() -> ExitCode {
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("warn")).init();
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return refused(&error),
+    };
     let result = match cli.command {
         Some(Command::Replay(args)) => replay::run(&args),
         None => Config::new(cli.live).and_then(|config| app::run(&config)),
@@ -26,6 +29,27 @@ fn main() -> ExitCode {
             ExitCode::from(exit::code(&error))
         }
     }
+}
+
+/// Help and version as clap prints them; a wrong command line as one line.
+fn refused(error: &clap::Error) -> ExitCode {
+    if !error.use_stderr() {
+        // Whoever asked for help and went away has got it.
+        let _ = error.print();
+        return ExitCode::SUCCESS;
+    }
+    let text = error.to_string();
+    let what: Vec<_> = text
+        .lines()
+        .take_while(|l| !l.trim().is_empty())
+        .map(str::trim)
+        .collect();
+    let what = what.join(" ");
+    eprintln!(
+        "dropwatch: {}; see dropwatch --help",
+        what.trim_start_matches("error: ")
+    );
+    ExitCode::from(exit::Failure::Usage as u8)
 }
 
 fn broken_pipe(error: &anyhow::Error) -> bool {

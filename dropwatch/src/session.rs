@@ -34,6 +34,7 @@ pub struct Session {
     received: u64,
     undecodable: u64,
     route_queries: u64,
+    refusals: u64,
     shown: u64,
     out: Vec<Output>,
 }
@@ -61,6 +62,7 @@ impl Session {
             received: 0,
             undecodable: 0,
             route_queries: 0,
+            refusals: 0,
             shown: 0,
             out: Vec::new(),
         }
@@ -81,6 +83,12 @@ impl Session {
     #[must_use]
     pub fn received(&self) -> u64 {
         self.received
+    }
+
+    /// Drops so far whose source was refused.
+    #[must_use]
+    pub fn refusals(&self) -> u64 {
+        self.refusals
     }
 
     /// Whether cases wait for facts.
@@ -106,6 +114,7 @@ impl Session {
             self.route_queries += 1;
             return Ok(());
         }
+        self.refusals += u64::from(drop.source_check.is_some());
         self.keep(|| Line::Drop(drop.clone()))?;
         if !self.explain && !self.done() {
             self.printer.dropped(&drop).context("writing output")?;

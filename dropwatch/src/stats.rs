@@ -12,6 +12,7 @@ use aya::{
     maps::{Array, MapData, PerCpuArray, PerCpuHashMap},
 };
 use dropwatch_common::{
+    config::live,
     counters::{self, DropKey, tally},
     names,
 };
@@ -73,8 +74,9 @@ pub struct DropCount {
 pub struct Counters {
     counters: PerCpuArray<MapData, [u64; counters::COUNT as usize]>,
     drops: PerCpuHashMap<MapData, [u32; 6], [u64; 3]>,
-    epoch: Array<MapData, u32>,
-    now: u32,
+    live: Array<MapData, u32>,
+    epoch: u32,
+    lookups: u32,
 }
 
 impl Counters {
@@ -87,17 +89,29 @@ impl Counters {
         Ok(Self {
             counters: PerCpuArray::try_from(take(names::COUNTERS)?)?,
             drops: PerCpuHashMap::try_from(take(names::DROPS)?)?,
-            epoch: Array::try_from(take(names::EPOCH)?)?,
-            now: 0,
+            live: Array::try_from(take(names::LIVE)?)?,
+            epoch: 0,
+            lookups: 0,
         })
     }
 
     /// Begins a new budget epoch.
     pub fn advance(&mut self) -> Result<()> {
-        self.now = self.now.wrapping_add(1);
-        self.epoch
-            .set(0, self.now, 0)
+        self.epoch = self.epoch.wrapping_add(1);
+        self.live
+            .set(live::EPOCH, self.epoch, 0)
             .context("advancing the budget epoch")
+    }
+
+    /// Begins a new generation of watched look-ups, or ends it.
+    pub fn watch_lookups(&mut self, on: bool) -> Result<()> {
+        if on {
+            self.lookups += 1;
+        }
+        let generation = if on { self.lookups } else { 0 };
+        self.live
+            .set(live::LOOKUPS, generation, 0)
+            .context("switching the watch on look-ups")
     }
 
     /// Sum of a counter over all CPUs.

@@ -38,7 +38,7 @@ pub fn run(cause: &str, dropwatch: &Path) -> Result<bool> {
     let dropwatch = fs::canonicalize(dropwatch)
         .with_context(|| format!("no dropwatch at {}", dropwatch.display()))?;
     let folder = std::env::temp_dir().join(format!("dropwatch-demo-{}", std::process::id()));
-    let lab = Lab::new(&dropwatch, None, &folder)?;
+    let lab = Lab::new(&dropwatch, &folder)?;
     let result = play(&lab);
     if result.is_err() {
         let said = fs::read_to_string(folder.join("text-stderr.txt")).unwrap_or_default();

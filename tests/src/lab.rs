@@ -32,21 +32,31 @@ impl std::error::Error for Skip {}
 #[derive(Debug)]
 pub struct Lab {
     dropwatch: PathBuf,
-    force: Option<String>,
+    force: Vec<String>,
     folder: PathBuf,
     exit: Cell<Option<i32>>,
 }
 
 impl Lab {
     /// Surroundings with an empty folder.
-    pub fn new(dropwatch: &Path, force: Option<&str>, folder: &Path) -> Result<Self> {
+    pub fn new(dropwatch: &Path, folder: &Path) -> Result<Self> {
         fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
         Ok(Self {
             dropwatch: dropwatch.to_owned(),
-            force: force.map(str::to_owned),
+            force: Vec::new(),
             folder: folder.to_owned(),
             exit: Cell::new(None),
         })
+    }
+
+    /// The same, but attaching only in these ways: `PROBE=FLAVOUR,…`.
+    pub fn forced(&self, flavours: &str) -> Self {
+        Self {
+            dropwatch: self.dropwatch.clone(),
+            force: flavours.split(',').map(str::to_owned).collect(),
+            folder: self.folder.clone(),
+            exit: Cell::new(None),
+        }
     }
 
     /// The binary under test.
@@ -79,7 +89,7 @@ impl Lab {
             None => Command::new(&self.dropwatch),
         };
         files::cover(&mut command, files)?;
-        if let Some(force) = &self.force {
+        for force in &self.force {
             command.args(["--force", force]);
         }
         Ok(command)
@@ -90,6 +100,11 @@ impl Lab {
         let mut command = self.command(netns, files)?;
         command.args(["--explain", "--record"]).arg(self.capture());
         Tracer::start(command, &self.folder)
+    }
+
+    /// Starts a `dropwatch` that lists drops.
+    pub fn list(&self, netns: Option<&Netns>) -> Result<Tracer> {
+        Tracer::start(self.command(netns, &[])?, &self.folder)
     }
 
     /// Waits for the verdict on the packet with this tuple.

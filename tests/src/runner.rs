@@ -32,9 +32,6 @@ pub struct Options {
     #[arg(long, value_name = "BOOL", default_value_t = true, num_args = 0..=1,
           default_missing_value = "true", action = clap::ArgAction::Set)]
     keep_going: bool,
-    /// Pass `--force X` to dropwatch: attach by this flavour only
-    #[arg(long, value_name = "X")]
-    force_flavour: Option<String>,
     /// Names of scenarios, or beginnings of names with a trailing `*`; all when empty
     names: Vec<String>,
 }
@@ -55,7 +52,7 @@ pub fn run(options: &Options) -> Result<bool> {
     let mut counts = [0_usize; 3];
     for scenario in chosen {
         let folder = base.join(scenario.name);
-        let lab = Lab::new(&dropwatch, options.force_flavour.as_deref(), &folder)?;
+        let lab = Lab::new(&dropwatch, &folder)?;
         let outcome = one(scenario, &lab, &mut results)?;
         counts[outcome as usize] += 1;
         if options.artefacts_to_results {

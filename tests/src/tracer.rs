@@ -162,6 +162,22 @@ impl Tracer {
         }
     }
 
+    /// Waits until `count` lines were accepted by `wanted`, and returns them.
+    pub fn wait_for(
+        &self,
+        patience: Duration,
+        count: usize,
+        wanted: impl Fn(&Value) -> bool,
+    ) -> Option<Vec<Value>> {
+        let accepted = std::cell::Cell::new(0);
+        self.wait(patience, |line| {
+            accepted.set(accepted.get() + usize::from(wanted(line)));
+            accepted.get() == count
+        })?;
+        let lines = self.lines().into_iter().map(|line| line.value);
+        Some(lines.filter(|line| wanted(line)).collect())
+    }
+
     /// Sends it a signal.
     pub fn signal(&self, signal: Signal) -> Result<()> {
         let pid = Pid::from_raw(self.child.id().cast_signed());

@@ -4,7 +4,8 @@
 //! costs other traffic nothing; it does not say which check refused. `fib_validate_source`
 //! (net/ipv4/fib_frontend.c) does, by its return value, but runs for every routed packet: the planner takes
 //! it only where drop reasons are missing, or when told to. The reverse route is the last look-up that
-//! the `fib_table_lookup` tracepoint saw on this CPU for the packet's addresses turned round.
+//! the `fib_table_lookup` tracepoint saw on this CPU for the packet's addresses turned round; as that
+//! tracepoint runs for every routed packet, the loader attaches it only while sources are refused.
 
 use aya_ebpf::{
     helpers::generated::bpf_ktime_get_ns,
@@ -14,7 +15,7 @@ use aya_ebpf::{
     },
 };
 use dropwatch_common::{
-    config::word,
+    config::{live, word},
     counters,
     fields::Field,
     flow::Flow,
@@ -27,7 +28,7 @@ use dropwatch_common::{
 use crate::{
     call::Call,
     kread::{Mem, Ptr},
-    maps::{LAST_LOOKUP, Lookup, REFUSALS, Refusal, config, count},
+    maps::{self, LAST_LOOKUP, Lookup, REFUSALS, Refusal, config, count},
     skb::{self, Skb},
 };
 
@@ -125,6 +126,7 @@ fn looked_up<C: Call>(ctx: &C) {
         table: ctx.arg(0) as u32,
         oif,
         err: ctx.arg(3) as i32,
+        generation: maps::live(live::LOOKUPS),
     };
 }
 
@@ -181,7 +183,8 @@ pub fn fill<M: Mem>(record: &mut RpFilter, seen: &Seen, dev: Option<Ptr<M>>, flo
         record.mode_device = mode.device;
         record.has_address = mode.has_address.into();
     }
-    if config(word::LOOKUP) != 1 || flow.l3 != 4 {
+    let generation = maps::live(live::LOOKUPS);
+    if generation == 0 || flow.l3 != 4 {
         return;
     }
     let Some(lookup) = LAST_LOOKUP.get(0) else {
@@ -189,7 +192,7 @@ pub fn fill<M: Mem>(record: &mut RpFilter, seen: &Seen, dev: Option<Ptr<M>>, flo
     };
     let source = u32::from_ne_bytes([flow.src[0], flow.src[1], flow.src[2], flow.src[3]]);
     let destination = u32::from_ne_bytes([flow.dst[0], flow.dst[1], flow.dst[2], flow.dst[3]]);
-    if lookup.daddr == source && lookup.saddr == destination {
+    if lookup.generation == generation && lookup.daddr == source && lookup.saddr == destination {
         record.ran |= ran::LOOKUP;
         record.lookup_table = lookup.table;
         record.lookup_oif = lookup.oif;

@@ -12,7 +12,7 @@ use aya_ebpf::{
     programs::{BtfTracePointContext, RawTracePointContext},
 };
 use dropwatch_common::{
-    config::word,
+    config::{live, word},
     counters::{self, DropKey, tally},
     fields::Field,
     header::kind,
@@ -171,7 +171,7 @@ fn tally(key: &DropKey) -> bool {
     if budget == 0 {
         return true;
     }
-    let epoch = maps::epoch();
+    let epoch = maps::live(live::EPOCH);
     let mut left = value[tally::BUDGET] as u32;
     if (value[tally::BUDGET] >> 32) as u32 != epoch || value[tally::COUNT] == 1 {
         left = budget;

@@ -2,13 +2,10 @@
 
 use std::path::Path;
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Context as _, Result, anyhow, bail};
 use aya::{
     Btf, Ebpf, EbpfLoader, include_bytes_aligned,
-    programs::{
-        BtfTracePoint, CgroupAttachMode, CgroupSysctl, FEntry, FExit, KProbe, ProgramError,
-        RawTracePoint,
-    },
+    programs::{CgroupAttachMode, Program, ProgramError},
 };
 use dropwatch_common::{
     config::{ABSENT, DEV_WORDS, word},
@@ -18,6 +15,7 @@ use dropwatch_common::{
 
 use super::{
     cgroup,
+    on_demand::OnDemand,
     plan::{Forced, Step, View, plan},
     spec::{Flavour, LOOKUP, PROBES, REFUSAL, Variant},
 };
@@ -50,6 +48,8 @@ pub struct Attached {
     pub ebpf: Ebpf,
     /// What is attached, and how.
     pub coverage: Coverage,
+    /// The watch on route look-ups, where it could be loaded.
+    pub lookups: Option<OnDemand>,
 }
 
 /// Attaches everything that this kernel offers.
@@ -73,26 +73,38 @@ pub fn attach(
         rp_filter_reason: view.rp_filter_reason,
         ..Coverage::default()
     };
+    let mut lookups = None;
     for step in &steps {
-        let status = attach_step(&mut ebpf, aya_btf, step);
+        let (status, variant) = attach_step(&mut ebpf, aya_btf, step);
+        if step.probe.name == LOOKUP.name {
+            lookups = variant.map(OnDemand::new);
+        }
         if step.probe.required && !status.attached {
             let why = status
                 .why
                 .unwrap_or_else(|| "no way of attaching is known".into());
-            let refused = why.contains("not permitted") || why.contains("ermission denied");
-            let kind = if refused {
-                Failure::Permission
-            } else {
-                Failure::Unsupported
-            };
-            return Err(kind.because(format!(
+            return Err(refusal(&why).because(format!(
                 "attaching to the {} tracepoint: {why}",
                 status.symbol
             )));
         }
         coverage.probes.push(status);
     }
-    Ok(Attached { ebpf, coverage })
+    Ok(Attached {
+        ebpf,
+        coverage,
+        lookups,
+    })
+}
+
+/// What a refusal by the kernel means: EPERM is about privileges, all else (EACCES is the verifier's word)
+/// about the kernel.
+fn refusal(text: &str) -> Failure {
+    if text.contains("not permitted") {
+        Failure::Permission
+    } else {
+        Failure::Unsupported
+    }
 }
 
 /// What the planner needs to know.
@@ -144,7 +156,6 @@ fn create(
     config[word::REASON_INVALID_SOURCE] = number("IP_INVALID_SOURCE");
     config[word::REASON_NOT_SPECIFIED] = number("NOT_SPECIFIED");
     config[word::STASH] = planned(REFUSAL.name).into();
-    config[word::LOOKUP] = planned(LOOKUP.name).into();
     let dev = dev_filter(settings.dev.as_deref().unwrap_or_default());
     EbpfLoader::new()
         .btf(Some(aya_btf))
@@ -155,13 +166,7 @@ fn create(
         .load(OBJECT)
         .map_err(|e| {
             let text = chain(&anyhow!(e));
-            let refused = text.contains("not permitted") || text.contains("ermission denied");
-            let kind = if refused {
-                Failure::Permission
-            } else {
-                Failure::Unsupported
-            };
-            kind.because(format!("creating the eBPF maps: {text}"))
+            refusal(&text).because(format!("creating the eBPF maps: {text}"))
         })
 }
 
@@ -191,23 +196,29 @@ fn dev_filter(pattern: &str) -> [u64; DEV_WORDS] {
 }
 
 /// Tries a probe's variants in order.
-fn attach_step(ebpf: &mut Ebpf, btf: &Btf, step: &Step) -> ProbeStatus {
+fn attach_step(ebpf: &mut Ebpf, btf: &Btf, step: &Step) -> (ProbeStatus, Option<Variant>) {
     let mut refused: Vec<String> = step
         .skipped
         .iter()
         .map(|(variant, why)| format!("{}: {why}", variant.flavour.name()))
         .collect();
     for variant in &step.variants {
-        match attach_variant(ebpf, btf, variant) {
+        let on_demand = step.probe.on_demand;
+        let attached = load_variant(ebpf, btf, variant).and_then(|()| match on_demand {
+            Some(_) => Ok(()),
+            None => attach_variant(ebpf, variant),
+        });
+        match attached {
             Ok(()) => {
-                return ProbeStatus {
+                let status = ProbeStatus {
                     hook: step.probe.hook.into(),
                     probe: step.probe.name.into(),
                     symbol: variant.target.into(),
                     flavour: Some(variant.flavour.name().into()),
                     attached: true,
-                    why: None,
+                    why: on_demand.map(Into::into),
                 };
+                return (status, Some(*variant));
             }
             Err(e) => {
                 log::debug!("{} {}: {e:#}", step.probe.name, variant.flavour.name());
@@ -220,58 +231,59 @@ fn attach_step(ebpf: &mut Ebpf, btf: &Btf, step: &Step) -> ProbeStatus {
         .iter()
         .chain(step.skipped.iter().map(|(v, _)| v))
         .next();
-    ProbeStatus {
+    let status = ProbeStatus {
         hook: step.probe.hook.into(),
         probe: step.probe.name.into(),
         symbol: target.map_or("", |v| v.target).into(),
         flavour: None,
         attached: false,
         why: Some(refused.join("; ")),
-    }
+    };
+    (status, None)
 }
 
-fn attach_variant(ebpf: &mut Ebpf, btf: &Btf, variant: &Variant) -> Result<()> {
-    let Variant {
-        flavour,
-        program,
-        target,
-    } = *variant;
-    let program = ebpf
-        .program_mut(program)
-        .with_context(|| format!("the eBPF object has no program {program}"))?;
-    match flavour {
-        Flavour::Btf => {
-            let program: &mut BtfTracePoint = program.try_into()?;
-            program.load(target, btf)?;
+fn program<'a>(ebpf: &'a mut Ebpf, variant: &Variant) -> Result<&'a mut Program> {
+    let name = variant.program;
+    ebpf.program_mut(name)
+        .with_context(|| format!("the eBPF object has no program {name}"))
+}
+
+fn load_variant(ebpf: &mut Ebpf, btf: &Btf, variant: &Variant) -> Result<()> {
+    match program(ebpf, variant)? {
+        Program::BtfTracePoint(program) => program.load(variant.target, btf)?,
+        Program::RawTracePoint(program) => program.load()?,
+        Program::FEntry(program) => program.load(variant.target, btf)?,
+        Program::FExit(program) => program.load(variant.target, btf)?,
+        Program::KProbe(program) => program.load()?,
+        Program::CgroupSysctl(program) => program.load()?,
+        _ => bail!("{} is of no known flavour", variant.program),
+    }
+    Ok(())
+}
+
+fn attach_variant(ebpf: &mut Ebpf, variant: &Variant) -> Result<()> {
+    match program(ebpf, variant)? {
+        Program::BtfTracePoint(program) => {
             program.attach()?;
         }
-        Flavour::Raw => {
-            let program: &mut RawTracePoint = program.try_into()?;
-            program.load()?;
-            program.attach(target)?;
+        Program::RawTracePoint(program) => {
+            program.attach(variant.target)?;
         }
-        Flavour::Fentry => {
-            let program: &mut FEntry = program.try_into()?;
-            program.load(target, btf)?;
+        Program::FEntry(program) => {
             program.attach()?;
         }
-        Flavour::Fexit => {
-            let program: &mut FExit = program.try_into()?;
-            program.load(target, btf)?;
+        Program::FExit(program) => {
             program.attach()?;
         }
-        Flavour::Kprobe => {
-            let program: &mut KProbe = program.try_into()?;
-            program.load()?;
-            program.attach(target, 0)?;
+        Program::KProbe(program) => {
+            program.attach(variant.target, 0)?;
         }
-        Flavour::CgroupSysctl => {
-            let program: &mut CgroupSysctl = program.try_into()?;
-            program.load()?;
+        Program::CgroupSysctl(program) => {
             let root = cgroup::root().context("opening the root of the cgroup2 tree")?;
             // No flags: a link always shares the cgroup with other programs, and kernels refuse the flag.
             program.attach(root, CgroupAttachMode::Single)?;
         }
+        _ => bail!("{} is of no known flavour", variant.program),
     }
     Ok(())
 }

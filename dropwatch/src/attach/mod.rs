@@ -3,5 +3,6 @@
 
 mod cgroup;
 pub mod load;
+pub mod on_demand;
 pub mod plan;
 pub mod spec;

@@ -54,6 +54,8 @@ pub struct Probe {
     pub hook: &'static str,
     /// Whether nothing works without it.
     pub required: bool,
+    /// When it is attached, for one that is too costly to be so always.
+    pub on_demand: Option<&'static str>,
     /// Ways, best first.
     pub variants: &'static [Variant],
 }
@@ -71,6 +73,7 @@ pub const DROP: Probe = Probe {
     name: "drop",
     hook: "skb_drop",
     required: true,
+    on_demand: None,
     variants: &[
         variant(Flavour::Btf, "skb_drop_btf", "kfree_skb"),
         variant(Flavour::Raw, "skb_drop_raw", "kfree_skb"),
@@ -83,6 +86,7 @@ pub const REFUSAL: Probe = Probe {
     name: "refusal",
     hook: "rp_filter",
     required: false,
+    on_demand: None,
     variants: &[
         variant(
             Flavour::Fentry,
@@ -102,11 +106,12 @@ pub const REFUSAL: Probe = Probe {
     ],
 };
 
-/// The reverse route that the kernel looked up.
+/// The reverse route that the kernel looked up. The tracepoint runs for every routed packet.
 pub const LOOKUP: Probe = Probe {
     name: "lookup",
     hook: "rp_filter",
     required: false,
+    on_demand: Some("while sources are refused"),
     variants: &[
         variant(Flavour::Btf, "rp_filter_lookup_btf", "fib_table_lookup"),
         variant(Flavour::Raw, "rp_filter_lookup_raw", "fib_table_lookup"),
@@ -118,6 +123,7 @@ pub const SYSCTL: Probe = Probe {
     name: "sysctl",
     hook: "sysctl_write",
     required: false,
+    on_demand: None,
     variants: &[variant(
         Flavour::CgroupSysctl,
         "sysctl_write",

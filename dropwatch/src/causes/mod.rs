@@ -35,6 +35,12 @@ pub trait Cause: Sync {
     /// Whether a drop may be of this cause, judged by the drop alone, and which case it belongs to.
     fn subject(&self, drop: &Drop) -> Option<Subject>;
 
+    /// Further subjects that belong to a case which was just explained, since only the explanation told
+    /// what the drop alone did not.
+    fn aliases(&self, _drop: &Drop, _explanation: &Explanation) -> Vec<Subject> {
+        Vec::new()
+    }
+
     /// Judges a drop for which [`Cause::subject`] gave a case.
     fn judge(&self, drop: &Drop, view: &View<'_>) -> Verdict;
 }

@@ -214,6 +214,20 @@ impl Engine {
             return;
         };
         self.waiting.remove(&number);
+        let judged = self
+            .causes
+            .iter()
+            .enumerate()
+            .find(|(_, c)| Some(c.id()) == cause);
+        for (cause, subject) in judged.into_iter().flat_map(|(index, c)| {
+            c.aliases(&case.first, &explanation)
+                .into_iter()
+                .map(move |s| (index, s))
+        }) {
+            self.index
+                .entry(CaseKey { cause, subject })
+                .or_insert(number);
+        }
         case.state = State::Told {
             cause,
             title: explanation.title.clone(),

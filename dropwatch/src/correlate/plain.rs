@@ -157,6 +157,16 @@ fn words(drop: &Drop, martian: Option<&str>) -> (String, Option<String>) {
             ),
         );
     }
+    // Before there was a reason for it, forwarding used IP_INHDR (net/ipv4/ip_forward.c, 5.17 to 7.2).
+    let forwarding = drop.location.symbol.as_deref() == Some("ip_forward");
+    if forwarding && drop.packet.as_ref().is_some_and(|p| p.ttl <= 1) {
+        return (
+            "The TTL ran out: the packet came with 1 and was to be forwarded, so it was dropped and its \
+             sender told by ICMP (time exceeded)."
+                .into(),
+            Some("`traceroute -n DST`: a loop shows as repeating hops; traceroute itself causes these drops".into()),
+        );
+    }
     if !drop.reason.is_silent()
         && let Some(text) = drop.reason.name.as_deref().and_then(reasons::explain)
     {

@@ -149,7 +149,7 @@ impl<'a> View<'a> {
         self.unknown.borrow().clone()
     }
 
-    /// The last write to one of these keys (slashes) in a namespace, before the case was opened.
+    /// The last write to one of these keys in a namespace, before the case was opened.
     #[must_use]
     pub fn last_write(&self, netns: u32, keys: &[&str]) -> Option<&'a SysctlWrite> {
         self.store.writes.iter().rev().find(|w| {

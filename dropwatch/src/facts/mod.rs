@@ -226,8 +226,8 @@ pub struct Remedy {
     pub path: String,
     /// Content.
     pub content: String,
-    /// Command that applies the file to devices that exist already.
-    pub apply: String,
+    /// Command that applies the file to devices that exist already, where there is one.
+    pub apply: Option<String>,
     /// What the file cannot settle.
     pub warnings: Vec<String>,
 }

@@ -10,6 +10,9 @@ use super::{
     },
 };
 
+/// What applies such files; it may be missing in containers and on systems without systemd.
+const SYSTEMD_SYSCTL: &str = "/lib/systemd/systemd-sysctl";
+
 /// Reads the files and answers for one device.
 #[must_use]
 pub fn answer(device: &str) -> Fact {
@@ -46,7 +49,7 @@ fn judge(files: &[ConfigFile], rules: &[UdevRule], device: &str) -> SysctlFiles 
         remedy: Some(Remedy {
             path: advice.path,
             content: advice.content,
-            apply: advice.apply,
+            apply: Path::new(SYSTEMD_SYSCTL).exists().then_some(advice.apply),
             warnings: advice.warnings,
         }),
     }
@@ -72,7 +75,14 @@ fn set_by(setting: &Setting, device: &str, via: &str) -> SetBy {
 /// The key in dot notation; a dot in a device's name is written as a slash there (sysctl.d(5)).
 #[must_use]
 pub fn dotted(device: &str) -> String {
-    format!("net.ipv4.conf.{}.rp_filter", device.replace('.', "/"))
+    dotted_path(&format!("net/ipv4/conf/{device}/rp_filter"))
+}
+
+/// A path below `/proc/sys` as a key in dot notation (sysctl.d(5)).
+#[must_use]
+pub fn dotted_path(path: &str) -> String {
+    let parts: Vec<_> = path.split('/').map(|part| part.replace('.', "/")).collect();
+    parts.join(".")
 }
 
 /// The devices that an endpoint's device stands for: `lxc3c160d6c7aa0` is one of `lxc*`. Names without

@@ -9,6 +9,7 @@ use dropwatch_common::record::{
 
 use super::wire::{self, Wire};
 use crate::{
+    facts::sysctl_files::dotted_path,
     kernel::{reasons::Reasons, symbols::Symbols},
     model::{
         anchor::{Dev, Drop, Location, Reason, Task},
@@ -62,7 +63,7 @@ impl Decoder {
             Wire::SysctlWrite(record) => Some(Event::SysctlWrite(SysctlWrite {
                 time_ns: record.time_ns,
                 netns: record.netns,
-                key: text(&record.name),
+                key: dotted_path(&text(&record.name)),
                 old: text(&record.old).trim().to_owned(),
                 new: text(&record.new).trim().to_owned(),
                 process: Task {

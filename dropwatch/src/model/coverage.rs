@@ -15,7 +15,7 @@ pub struct ProbeStatus {
     pub flavour: Option<String>,
     /// Whether it is.
     pub attached: bool,
-    /// Why not, or why not in a better way.
+    /// Why not; of an attached one, when it is, if not always.
     pub why: Option<String>,
 }
 

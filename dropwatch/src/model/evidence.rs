@@ -81,7 +81,7 @@ pub struct SysctlWrite {
     pub time_ns: u64,
     /// Network namespace whose sysctl it is; 0 = unknown.
     pub netns: u32,
-    /// Key with slashes, below `/proc/sys`: `net/ipv4/conf/eth0/rp_filter`.
+    /// Key in dot notation: `net.ipv4.conf.eth0.rp_filter`.
     pub key: String,
     /// Value before.
     pub old: String,

@@ -125,7 +125,13 @@ impl<W: Write> Printer for Text<W> {
             .coverage
             .probes
             .iter()
-            .filter_map(|p| Some(format!("{} ({})", p.symbol, p.flavour.as_ref()?)))
+            .filter_map(|p| {
+                let when = p
+                    .why
+                    .as_ref()
+                    .map_or(String::new(), |why| format!(", {why}"));
+                Some(format!("{} ({}{when})", p.symbol, p.flavour.as_ref()?))
+            })
             .collect();
         self.item("attached", &attached.join(", "))?;
         for probe in start.coverage.probes.iter().filter(|p| !p.attached) {

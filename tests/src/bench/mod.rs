@@ -73,7 +73,7 @@ pub fn run(options: &Options) -> Result<()> {
     let dropwatch = std::fs::canonicalize(&options.dropwatch)
         .with_context(|| format!("no dropwatch at {}", options.dropwatch.display()))?;
     let folder = std::env::temp_dir().join(format!("dropwatch-bench-{}", std::process::id()));
-    let lab = Lab::new(&dropwatch, None, &folder)?;
+    let lab = Lab::new(&dropwatch, &folder)?;
     let wanted =
         |part: &str| options.parts.is_empty() || options.parts.iter().any(|name| name == part);
     let mut rows = vec![start::size(&lab)?];

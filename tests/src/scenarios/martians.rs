@@ -44,7 +44,8 @@ pub const SCENARIOS: &[Scenario] = &[
 const OWN: &[&str] = &["NOT_SPECIFIED", "IP_LOCAL_SOURCE"];
 const INVALID: &[&str] = &["NOT_SPECIFIED", "IP_INVALID_SOURCE", "IP_LOCALNET"];
 
-fn own(lab: &Lab, filter: u8) -> anyhow::Result<()> {
+/// The node's own address as source.
+pub fn own(lab: &Lab, filter: u8) -> anyhow::Result<()> {
     martian(
         lab,
         filter,
@@ -55,7 +56,8 @@ fn own(lab: &Lab, filter: u8) -> anyhow::Result<()> {
     )
 }
 
-fn loopback(lab: &Lab, filter: u8) -> anyhow::Result<()> {
+/// A loopback address as source.
+pub fn loopback(lab: &Lab, filter: u8) -> anyhow::Result<()> {
     martian(lab, filter, "127.0.0.1", "loopback", INVALID, &["loopback"])
 }
 

@@ -8,6 +8,7 @@ use anyhow::Result;
 use crate::lab::Lab;
 
 mod decoys;
+mod hooks;
 mod martians;
 mod overflow;
 mod robustness;
@@ -57,6 +58,7 @@ pub fn all() -> impl Iterator<Item = &'static Scenario> {
         rp_filter::twins::SCENARIOS,
         decoys::SCENARIOS,
         martians::SCENARIOS,
+        hooks::SCENARIOS,
         robustness::SCENARIOS,
         overflow::SCENARIOS,
         selection::SCENARIOS,

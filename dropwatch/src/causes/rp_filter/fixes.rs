@@ -85,14 +85,16 @@ fn switch_off(case: &Case<'_>) -> Fix {
 /// A sysctl.d file, for the host's own namespace.
 fn persist(case: &Case<'_>) -> Option<Fix> {
     let remedy = case.files?.remedy.as_ref()?;
-    let mut cost =
-        "Written for the host's namespace; udev applies it to new devices too.".to_owned();
+    let mut cost = "For the host's namespace; udev applies it to new devices too.".to_owned();
+    if remedy.apply.is_none() {
+        cost += " There is no systemd-sysctl here: it takes effect at the next boot.";
+    }
     for warning in &remedy.warnings {
         cost += &format!(" {warning}");
     }
     Some(Fix {
         title: "Keep it off for good".into(),
-        commands: vec![remedy.apply.clone()],
+        commands: remedy.apply.iter().cloned().collect(),
         file: Some(File {
             path: remedy.path.clone(),
             content: remedy.content.clone(),

@@ -53,14 +53,20 @@ impl Cause for RpFilter {
             return None;
         }
         let check = drop.source_check.clone().unwrap_or_default();
-        let mode = check.mode.map_or(0, |m| {
-            (m.all as u64 & 0xff) << 16 | (m.device as u64 & 0xff) << 8 | u64::from(m.has_address)
-        });
-        let route = check
-            .lookup
-            .map_or(0, |l| u64::from(l.oif) << 32 | u64::from(l.error != 0));
-        let ifindex = drop.dev.as_ref().map_or(0, |d| d.ifindex);
-        Some([u64::from(drop.netns), u64::from(ifindex), mode, route, 0])
+        let route = match (&check.mode, &check.lookup) {
+            (_, Some(lookup)) => Route::of(lookup.oif == 0),
+            // With an address, loose mode refuses for nothing else.
+            (Some(mode), None) if mode.effective() > 1 && mode.has_address => Route::None,
+            (_, None) => Route::Unknown,
+        };
+        Some(subject(drop, route))
+    }
+
+    fn aliases(&self, drop: &Drop, explanation: &Explanation) -> Vec<Subject> {
+        // The first drops of a case come before route look-ups are watched, later ones may come after
+        // that: they are the same case as those of which it is known.
+        let known = Route::of(explanation.facts["kind"] == json!(Kind::NoRoute));
+        vec![subject(drop, known), subject(drop, Route::Unknown)]
     }
 
     fn judge(&self, drop: &Drop, view: &View<'_>) -> Verdict {
@@ -76,6 +82,39 @@ impl Cause for RpFilter {
         }
         Verdict::Mine(Box::new(case.explain(view.unknown())))
     }
+}
+
+/// What is known of the route back at the drop.
+#[derive(Clone, Copy)]
+enum Route {
+    Unknown,
+    Found,
+    None,
+}
+
+impl Route {
+    fn of(none: bool) -> Self {
+        if none { Self::None } else { Self::Found }
+    }
+}
+
+/// A case: device, values, and whether there was a route.
+fn subject(drop: &Drop, route: Route) -> Subject {
+    let mode = drop
+        .source_check
+        .as_ref()
+        .and_then(|c| c.mode)
+        .map_or(0, |m| {
+            (m.all as u64 & 0xff) << 16 | (m.device as u64 & 0xff) << 8 | u64::from(m.has_address)
+        });
+    let ifindex = drop.dev.as_ref().map_or(0, |d| d.ifindex);
+    [
+        u64::from(drop.netns),
+        u64::from(ifindex),
+        mode,
+        route as u64,
+        0,
+    ]
 }
 
 /// Whether the kernel itself named the reverse-path filter.
@@ -220,8 +259,7 @@ impl<'a> Case<'a> {
             r.dev.as_ref().is_some_and(|d| *d != dev.name)
                 && r.prefix.as_deref().is_some_and(|p| p != "0.0.0.0/0")
         });
-        let slashed = |name: &str| format!("net/ipv4/conf/{name}/rp_filter");
-        let write = view.last_write(drop.netns, &[&slashed("all"), &slashed(&dev.name)]);
+        let write = view.last_write(drop.netns, &[&dotted("all"), &dotted(&dev.name)]);
         let leaning_on_all = settings.map_or_else(Vec::new, |s| {
             s.devices
                 .iter()
