@@ -173,29 +173,28 @@ fn attach(config: &Config) -> Result<(Attached, Decoder)> {
         )));
     }
     // Two readers of the same BTF: aya needs its own form to name functions to the kernel, and that form
-    // does not give out structure members. Side by side they take as long as one.
-    let theirs = {
-        let path = path.clone();
-        thread::spawn(move || Btf::parse_file(path, aya::Endianness::default()))
-    };
+    // does not give out structure members. Side by side they take as long as one. The same thread then
+    // reads the symbols: nobody waits for them before the first drop.
+    let symbols = Arc::new(OnceLock::new());
+    let (parsed, theirs) = std::sync::mpsc::channel();
+    {
+        let (path, symbols) = (path.clone(), Arc::clone(&symbols));
+        thread::spawn(move || {
+            // Nobody listens when our own reading of BTF failed first.
+            let _ = parsed.send(Btf::parse_file(path, aya::Endianness::default()));
+            let _ = symbols.set(Symbols::read());
+        });
+    }
     let btf = KernelBtf::open(&path).map_err(|e| Failure::Unsupported.because(format!("{e:#}")))?;
     let reasons = Reasons::from_btf(&btf);
     log::debug!("BTF mapped, reasons read");
-    let aya_btf = match theirs.join() {
-        Ok(parsed) => {
-            parsed.map_err(|e| Failure::Unsupported.because(format!("{}: {e}", path.display())))?
-        }
-        Err(_) => anyhow::bail!("the thread that parses {} failed", path.display()),
-    };
+    let aya_btf = theirs
+        .recv()
+        .context("the thread that parses BTF failed")?
+        .map_err(|e| Failure::Unsupported.because(format!("{}: {e}", path.display())))?;
     log::debug!("BTF parsed for the loader");
     let attached = load::attach(&btf, &aya_btf, &reasons, &config.kernel)?;
     log::debug!("attached");
-    // Nobody waits for symbols before the first drop, and attaching is what must be quick.
-    let symbols = Arc::new(OnceLock::new());
-    {
-        let symbols = Arc::clone(&symbols);
-        thread::spawn(move || symbols.set(Symbols::read()));
-    }
     // Since 6.14 the source checks return minus the drop reason; the routing functions around them got
     // an enum for a return type in the same release, which BTF shows.
     let decoder = Decoder::new(reasons, symbols, btf.returns_enum("ip_route_input_noref"));

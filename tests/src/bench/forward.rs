@@ -17,6 +17,8 @@ use crate::tracer::Tracer;
 use crate::traffic::flow::udp;
 
 const PORT: u16 = 7778;
+/// When a fresh tracer has nothing left to do but wait for drops.
+const SETTLED: Duration = Duration::from_millis(300);
 const ROUND: Duration = Duration::from_millis(700);
 /// Fits into a receiver's default buffer.
 const BURST: u32 = 128;
@@ -39,6 +41,8 @@ pub fn measure(lab: &Lab, rounds: usize) -> Result<Vec<Row>> {
         let mut command = lab.command(Some(&seed.node), &[])?;
         command.arg("--explain");
         let tracer = Tracer::start(command, lab.folder())?;
+        // The start itself (symbols, the last of the parsing) is measured elsewhere.
+        std::thread::sleep(SETTLED);
         let traced = round(&sender, &receiver)?;
         lab.finish_without_replay(tracer)?;
         // The mean of before and after takes a steady drift of the machine out of the pair.
