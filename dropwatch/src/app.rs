@@ -11,6 +11,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use aya::Btf;
+use aya_log::EbpfLogger;
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::mpsc,
@@ -82,6 +83,8 @@ async fn live(config: &Config) -> Result<()> {
     let (mut attached, decoder) = attach(config)?;
     let mut ring = Live::new(&mut attached.ebpf)?;
     let mut counters = Counters::new(&mut attached.ebpf)?;
+    // What the programs themselves have to say: only that something which should not happen did.
+    let mut words = EbpfLogger::init(&mut attached.ebpf).context("opening the programs' log")?;
 
     let clock = Clock::now();
     let start = start(&attached);
@@ -128,6 +131,7 @@ async fn live(config: &Config) -> Result<()> {
                 session.flush()?;
             }
             _ = tick.tick() => {
+                words.flush();
                 counters.advance()?;
                 watch.tick(&mut attached, &mut counters)?;
                 session.advance(monotonic_ns())?;

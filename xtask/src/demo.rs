@@ -11,6 +11,9 @@ use crate::dist;
 use crate::setup::{self, Group};
 use crate::sh;
 
+/// The cause that is shown when none is named.
+pub const DEFAULT: &str = "rp_filter";
+
 /// The task.
 pub fn task(cause: &str) -> Result<()> {
     setup::ensure(&[Group::Scenarios])?;

@@ -55,7 +55,7 @@ enum Task {
     /// Show a cause with real traffic on this machine, and its cure.
     Demo {
         /// The cause to show.
-        #[arg(default_value = "rp_filter")]
+        #[arg(default_value = demo::DEFAULT)]
         cause: String,
     },
     /// Run scenarios in a virtual machine with a real kernel.
@@ -83,4 +83,32 @@ fn main() -> ExitCode {
         sh::say(format!("{error:#}"));
         ExitCode::FAILURE
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// README and the developers' page name no task or option that does not exist.
+    #[test]
+    fn documented_tasks_are_accepted() {
+        let mut found = 0;
+        for page in ["README.md", "docs/developing.md"] {
+            let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
+                .join("..")
+                .join(page);
+            let text = std::fs::read_to_string(&path).expect(page);
+            for line in text.lines().filter(|l| l.starts_with("cargo xtask ")) {
+                // Optional parts, alternatives and comments are for people.
+                let command = line.split(['[', '#']).next().unwrap_or_default();
+                let command = command.split("  ").next().unwrap_or_default();
+                let words = command.split_whitespace().skip(1);
+                if let Err(e) = Cli::try_parse_from(words) {
+                    panic!("{page}: {command}: {e}");
+                }
+                found += 1;
+            }
+        }
+        assert!(found >= 8, "only {found} lines found");
+    }
 }

@@ -16,7 +16,7 @@ use crate::results::{Outcome, Results, Verdict};
 use crate::setup::{self, Group};
 use crate::skips::Allowed;
 use crate::toolchain::PACKAGE;
-use crate::{dist, lint, sh, vm};
+use crate::{demo, dist, lint, sh, vm};
 
 /// The kernel that is tested in a virtual machine.
 const KERNEL: &str = "6.12";
@@ -49,6 +49,8 @@ enum Step {
     Build,
     /// Scenarios on the running kernel.
     Local,
+    /// The demo that README begins with.
+    Demo,
     /// Scenarios in a virtual machine.
     Vm,
 }
@@ -97,7 +99,7 @@ fn groups(steps: &[Step]) -> Vec<Group> {
     for step in steps {
         match step {
             Step::Fmt | Step::Clippy | Step::ClippyEbpf | Step::Doc => groups.push(Group::Lint),
-            Step::Local => groups.push(Group::Scenarios),
+            Step::Local | Step::Demo => groups.push(Group::Scenarios),
             Step::Vm => groups.push(Group::Vm),
             Step::Unit | Step::Build => {}
         }
@@ -121,6 +123,8 @@ fn run(step: Step, allowed: &Allowed) -> Result<Tally> {
         Step::Unit => unit(allowed),
         Step::Build => once(dist::task()),
         Step::Local => local(allowed),
+        // README's first command, as it is typed.
+        Step::Demo => once(demo::task(demo::DEFAULT)),
         Step::Vm => machine(allowed),
     }
 }

@@ -8,12 +8,14 @@
 //! tracepoint runs for every routed packet, the loader attaches it only while sources are refused.
 
 use aya_ebpf::{
+    EbpfContext,
     helpers::generated::bpf_ktime_get_ns,
     macros::{btf_tracepoint, fentry, fexit, kprobe, raw_tracepoint},
     programs::{
         BtfTracePointContext, FEntryContext, FExitContext, ProbeContext, RawTracePointContext,
     },
 };
+use aya_log_ebpf::warn;
 use dropwatch_common::{
     config::{live, word},
     counters,
@@ -39,7 +41,15 @@ const JOIN_WITHIN_NS: u64 = 1_000_000_000;
 /// `ip_handle_martian_source(dev, in_dev, skb, daddr, saddr)`, 5.10 to 7.2.
 #[fentry(function = "ip_handle_martian_source")]
 pub fn rp_filter_martian_fentry(ctx: FEntryContext) -> i32 {
-    stash(ctx.arg(2), ctx.arg(4), ctx.arg(3), ran::MARTIAN, 0, 0);
+    stash(
+        &ctx,
+        ctx.arg(2),
+        Refusal {
+            saddr: ctx.arg(4),
+            daddr: ctx.arg(3),
+            ..martian()
+        },
+    );
     0
 }
 
@@ -47,7 +57,15 @@ pub fn rp_filter_martian_fentry(ctx: FEntryContext) -> i32 {
 #[kprobe(function = "ip_handle_martian_source")]
 pub fn rp_filter_martian_kprobe(ctx: ProbeContext) -> u32 {
     if let (Some(skb), Some(daddr), Some(saddr)) = (ctx.arg(2), ctx.arg(3), ctx.arg(4)) {
-        stash(skb, saddr, daddr, ran::MARTIAN, 0, 0);
+        stash(
+            &ctx,
+            skb,
+            Refusal {
+                saddr,
+                daddr,
+                ..martian()
+            },
+        );
     }
     0
 }
@@ -58,14 +76,15 @@ pub fn rp_filter_martian_kprobe(ctx: ProbeContext) -> u32 {
 pub fn rp_filter_validate_fexit(ctx: FExitContext) -> i32 {
     let ret: i32 = ctx.arg(8);
     if ret < 0 {
-        stash(
-            ctx.arg(0),
-            ctx.arg(1),
-            ctx.arg(2),
-            ran::RETURN,
+        let refusal = Refusal {
+            saddr: ctx.arg(1),
+            daddr: ctx.arg(2),
+            ran: ran::RETURN,
             ret,
-            ctx.arg(4),
-        );
+            oif: ctx.arg(4),
+            ..martian()
+        };
+        stash(&ctx, ctx.arg(0), refusal);
     }
     0
 }
@@ -84,24 +103,34 @@ pub fn rp_filter_lookup_raw(ctx: RawTracePointContext) -> i32 {
     0
 }
 
+/// A refusal of which only is known that it was one, now.
 #[inline(always)]
-fn stash(skb: u64, saddr: u32, daddr: u32, ran: u32, ret: i32, oif: u32) {
-    // SAFETY: a helper without preconditions.
-    let time_ns = unsafe { bpf_ktime_get_ns() };
-    let refusal = Refusal {
-        time_ns,
-        saddr,
-        daddr,
-        ran,
-        ret,
-        oif,
+fn martian() -> Refusal {
+    Refusal {
+        // SAFETY: a helper without preconditions.
+        time_ns: unsafe { bpf_ktime_get_ns() },
+        saddr: 0,
+        daddr: 0,
+        ran: ran::MARTIAN,
+        ret: 0,
+        oif: 0,
         pad: 0,
-    };
-    count(if REFUSALS.insert(skb, refusal, 0).is_ok() {
-        counters::RP_STASHED
-    } else {
-        counters::RP_STASH_FAILED
-    });
+    }
+}
+
+/// Keeps a refusal for the drop of the same skb.
+#[inline(always)]
+fn stash(ctx: &impl EbpfContext, skb: u64, refusal: Refusal) {
+    match REFUSALS.insert(skb, refusal, 0) {
+        Ok(()) => count(counters::RP_STASHED),
+        Err(error) => {
+            count(counters::RP_STASH_FAILED);
+            warn!(
+                ctx,
+                "a refusal could not be kept for its drop: error {}", error
+            );
+        }
+    }
 }
 
 #[inline(always)]

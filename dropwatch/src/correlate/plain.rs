@@ -214,7 +214,20 @@ fn may_be_martian(drop: &Drop) -> bool {
     );
     // The handler also runs for the reverse-path filter: where reasons have names, that one has its own.
     let handled = drop.reason.name.is_some() && check.is_some_and(|c| c.martian_handler);
-    named || refused || handled
+    named || refused || handled || impossible(drop)
+}
+
+/// Freed by the receive path, without a word, and with a source that this path always refuses: enough where
+/// no hook saw the refusal (loopback sources never reach `fib_validate_source`).
+fn impossible(drop: &Drop) -> bool {
+    let receiving = drop
+        .location
+        .symbol
+        .as_deref()
+        .is_some_and(|s| s.split('.').next() == Some("ip_rcv_finish_core"));
+    let source = drop.packet.as_ref().map(|p| p.src);
+    let bad = matches!(source, Some(IpAddr::V4(source)) if by_address(source).is_some());
+    drop.reason.name.is_some() && drop.reason.is_silent() && receiving && bad
 }
 
 /// What kind of impossible source it is.
