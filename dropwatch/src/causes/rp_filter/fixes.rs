@@ -107,7 +107,7 @@ fn persist(case: &Case<'_>) -> Option<Fix> {
 fn route(case: &Case<'_>) -> Fix {
     let command = format!("ip route replace {}/32 dev {}", case.source, case.dev.name);
     Fix {
-        title: format!("Or give {} a route of its own by {}", case.source, case.dev.name),
+        title: format!("Give {} a route of its own by {}", case.source, case.dev.name),
         commands: vec![case.inside(&command)],
         file: None,
         cost: Some(
