@@ -1,6 +1,6 @@
 //! What to change.
 
-use super::{Case, Kind};
+use super::case::{Case, Kind};
 use crate::model::explanation::{File, Fix};
 
 /// The changes that stop the drops, the first choice first.

@@ -1,6 +1,6 @@
 //! The explanation in words.
 
-use super::{Case, Kind, ReverseRoute, Way};
+use super::case::{Case, Kind, ReverseRoute, Way};
 use crate::model::{
     evidence::SourceCheck,
     explanation::{Line, Source},

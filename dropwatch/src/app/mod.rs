@@ -1,9 +1,7 @@
 //! A live session: attach, read, judge, print, detach.
 
 use std::{
-    fs,
     io::{self, BufWriter, IsTerminal as _, Stdout},
-    path::{Path, PathBuf},
     sync::{Arc, OnceLock},
     thread,
     time::{Duration, Instant},
@@ -18,6 +16,7 @@ use tokio::{
     time::{MissedTickBehavior, interval, sleep_until},
 };
 
+use self::{lookup_watch::LookupWatch, ready_file::ReadyFile};
 use crate::{
     attach::load::{self, Attached},
     causes,
@@ -47,6 +46,9 @@ use crate::{
     session::Session,
     stats::{Counters, Ledger, recursion_misses},
 };
+
+mod lookup_watch;
+mod ready_file;
 
 /// Budget epoch, and how often time passes for the engine.
 const TICK: Duration = Duration::from_millis(100);
@@ -321,84 +323,4 @@ fn counted(counters: &Counters, decoder: &Decoder) -> Vec<Counted> {
             suppressed: d.suppressed,
         })
         .collect()
-}
-
-/// Route look-ups are watched while sources are refused, and some time after.
-#[derive(Default)]
-struct LookupWatch {
-    refusals: u64,
-    last: Option<Instant>,
-}
-
-impl LookupWatch {
-    /// How long to go on after the last refusal.
-    const PATIENCE: Duration = Duration::from_secs(10);
-
-    /// Takes the number of refusals so far.
-    fn refused(
-        &mut self,
-        refusals: u64,
-        attached: &mut Attached,
-        counters: &mut Counters,
-    ) -> Result<()> {
-        if refusals == self.refusals {
-            return Ok(());
-        }
-        self.refusals = refusals;
-        self.last = Some(Instant::now());
-        match &mut attached.lookups {
-            Some(lookups) if !lookups.is_on() => {
-                counters.watch_lookups(true)?;
-                if let Err(e) = lookups.on(&mut attached.ebpf) {
-                    log::warn!("watching route look-ups: {e:#}");
-                    attached.lookups = None;
-                }
-                Ok(())
-            }
-            _ => Ok(()),
-        }
-    }
-
-    /// Ends the watch when it was quiet for long enough.
-    fn tick(&mut self, attached: &mut Attached, counters: &mut Counters) -> Result<()> {
-        match (&mut attached.lookups, self.last) {
-            (Some(lookups), Some(last)) if lookups.is_on() && last.elapsed() > Self::PATIENCE => {
-                counters.watch_lookups(false)?;
-                lookups
-                    .off(&mut attached.ebpf)
-                    .context("detaching from route look-ups")
-            }
-            _ => Ok(()),
-        }
-    }
-}
-
-/// The ready file: made when everything is attached, removed at the end.
-struct ReadyFile(PathBuf);
-
-impl ReadyFile {
-    /// Removes what an earlier run may have left.
-    fn new(path: &Path) -> Result<Self> {
-        match fs::remove_file(path) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => {
-                Err(e).with_context(|| format!("--ready-file {}", path.display()))
-            }
-            _ => Ok(Self(path.to_owned())),
-        }
-    }
-
-    fn create(&self) -> Result<()> {
-        fs::write(&self.0, format!("{}\n", std::process::id()))
-            .with_context(|| format!("--ready-file {}", self.0.display()))
-    }
-}
-
-impl Drop for ReadyFile {
-    fn drop(&mut self) {
-        if let Err(e) = fs::remove_file(&self.0)
-            && e.kind() != io::ErrorKind::NotFound
-        {
-            log::warn!("removing {}: {e}", self.0.display());
-        }
-    }
 }
