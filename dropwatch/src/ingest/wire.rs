@@ -99,6 +99,30 @@ mod tests {
         assert!(matches!(found[..], [Wire::RpFilter(_)]));
     }
 
+    /// Bytes are guilty until checked: whatever comes, there is an answer and no panic.
+    #[test]
+    fn any_bytes_are_survived() {
+        let mut state = 0x2545_f491_4f6c_dd1d_u64;
+        let mut next = || {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state
+        };
+        for _ in 0..20_000 {
+            let len = next() as usize % 300;
+            let mut bytes: Vec<u8> = (0..len).map(|_| next() as u8).collect();
+            // Half of them begin as real records do.
+            if next() % 2 == 0 && len >= 8 {
+                let kind = (next() % 5) as u16;
+                bytes[..8].copy_from_slice(&header(kind, 1, (next() % 320) as u32));
+            }
+            if let Some(found) = sections(&bytes) {
+                assert!(found.len() <= len / 8);
+            }
+        }
+    }
+
     #[test]
     fn malformed_entries_are_refused() {
         assert!(

@@ -247,6 +247,10 @@ pub(super) const EXACT: &[(&str, &str)] = &[
         "The tun or tap device could not take it: its ring is full, a filter refused it, or no program holds the device; see `ip -s link show DEV`.",
     ),
     (
+        "udp_destruct_common",
+        "A UDP socket was closed while datagrams that nobody had read were still in its queue; see `ss -unm` for queues that fill up.",
+    ),
+    (
         "udp_queue_rcv_one_skb",
         "The UDP socket could not take it: receive buffer full, checksum, filter or IPsec; see `ss -uampn`.",
     ),

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 
-use super::{Row, quantile};
+use super::{Row, bpf, quantile};
 use crate::lab::Lab;
 use crate::topology::seed::{Config, POD_IP, Seed, WORLD_IP};
 use crate::tracer::Tracer;
@@ -20,6 +20,8 @@ const PORT: u16 = 7778;
 /// When a fresh tracer has nothing left to do but wait for drops.
 const SETTLED: Duration = Duration::from_millis(300);
 const ROUND: Duration = Duration::from_millis(700);
+/// Packets for which program runs are counted.
+const COUNTED: u64 = 50_000;
 /// Fits into a receiver's default buffer.
 const BURST: u32 = 128;
 
@@ -51,7 +53,14 @@ pub fn measure(lab: &Lab, rounds: usize) -> Result<Vec<Row>> {
         with.push(traced);
         kept.push(traced / bare * 100.0);
     }
+    let runs = runs(lab, &seed, &sender, &receiver)?;
     Ok(vec![
+        Row::new(
+            "BPF runs per forwarded packet",
+            runs,
+            "",
+            "0: nothing sits on the way of clean traffic",
+        ),
         Row::new(
             "forwarded without tracer",
             quantile(&mut without, 0.5) / 1e3,
@@ -83,6 +92,30 @@ pub fn measure(lab: &Lab, rounds: usize) -> Result<Vec<Row>> {
             "",
         ),
     ])
+}
+
+/// How often the tracer's programs run for each packet: exact, whatever else the machine is doing.
+fn runs(lab: &Lab, seed: &Seed, sender: &UdpSocket, receiver: &UdpSocket) -> Result<f64> {
+    let stats = bpf::Stats::on()?;
+    let tracer = lab.explain(Some(&seed.node), &[])?;
+    let total = |tracer: &Tracer| -> Result<u64> {
+        Ok(bpf::runs(tracer.pid())?.iter().map(|run| run.count).sum())
+    };
+    let before = total(&tracer)?;
+    let mut buffer = [0_u8; 64];
+    let mut arrived = 0;
+    for _ in 0..COUNTED / u64::from(BURST) {
+        for _ in 0..BURST {
+            sender.send(b"forward")?;
+        }
+        arrived += (0..BURST)
+            .take_while(|_| receiver.recv(&mut buffer).is_ok())
+            .count();
+    }
+    let runs = total(&tracer)? - before;
+    drop(stats);
+    lab.finish_without_replay(tracer)?;
+    Ok(runs as f64 / arrived as f64)
 }
 
 /// Packets per second that arrived, over the time spent sending.
