@@ -49,6 +49,8 @@ const SCENARIOS: &[Need] = &[
     ("nft", "nftables"),
     ("ping", "iputils-ping"),
     ("sysctl", "procps"),
+    // Only its systemd-sysctl is run, against which the advised files must win.
+    ("/lib/systemd/systemd-sysctl", "systemd"),
 ];
 const VM: &[Need] = &[
     ("busybox", "busybox-static"),
