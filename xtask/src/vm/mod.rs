@@ -157,7 +157,7 @@ impl Run {
 
 /// Runs one kernel.
 pub fn run(kernel: &str, options: &Options) -> Result<Run> {
-    setup::ensure(&[Group::Vm])?;
+    setup::ensure(&[Group::Scenarios, Group::Vm])?;
     let kernel = kernel::get(kernel)?;
     let binaries = if options.bare {
         None
