@@ -144,9 +144,12 @@ impl Session {
     /// Takes a sysctl write.
     pub fn sysctl_write(&mut self, write: SysctlWrite) -> Result<()> {
         self.keep(|| Line::SysctlWrite(write.clone()))?;
-        self.printer
-            .sysctl_write(&write)
-            .context("writing output")?;
+        // Writing what is there already changes nothing; it is remembered, but not worth a line.
+        if write.old != write.new {
+            self.printer
+                .sysctl_write(&write)
+                .context("writing output")?;
+        }
         self.engine.sysctl_write(write);
         Ok(())
     }

@@ -3,57 +3,17 @@
 //! `tests/fixtures/replay/KERNEL/SCENARIO.jsonl` are recordings of the scenarios on real kernels.
 //! `BLESS=1` writes the output instead of comparing it; a change is then reviewed like code.
 
-use std::cell::RefCell;
-use std::fs;
-use std::io::{self, BufReader, Write};
-use std::path::{Path, PathBuf};
-use std::rc::Rc;
+mod common;
 
-use dropwatch::output::clock::Clock;
+use std::fs;
+use std::io;
+
+use dropwatch::output::Selection;
 use dropwatch::output::json::Json;
 use dropwatch::output::text::Text;
-use dropwatch::output::{Printer, Selection};
 use dropwatch::replay::replay;
 
-#[derive(Clone, Default)]
-struct Shared(Rc<RefCell<Vec<u8>>>);
-
-impl Write for Shared {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.borrow_mut().write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-fn output(
-    capture: &Path,
-    explain: bool,
-    printer: impl FnOnce(Shared, Clock) -> Box<dyn Printer>,
-) -> String {
-    let shared = Shared::default();
-    let file = BufReader::new(fs::File::open(capture).expect("a capture"));
-    let out = shared.clone();
-    replay("fixture", file, explain, Selection::default(), |clock| {
-        printer(out, clock)
-    })
-    .expect("a replay");
-    String::from_utf8(shared.0.take()).expect("UTF-8")
-}
-
-fn captures() -> Vec<PathBuf> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/replay");
-    let mut found: Vec<PathBuf> = fs::read_dir(root)
-        .expect("fixtures")
-        .flat_map(|kernel| fs::read_dir(kernel.expect("a folder").path()).expect("a folder"))
-        .map(|file| file.expect("a file").path())
-        .filter(|path| path.extension().is_some_and(|e| e == "jsonl"))
-        .collect();
-    found.sort();
-    found
-}
+use common::{captures, output, output_of_cut};
 
 /// The first line that differs, with its number.
 fn difference(wanted: &str, found: &str) -> Option<String> {
@@ -75,15 +35,9 @@ fn difference(wanted: &str, found: &str) -> Option<String> {
 
 #[test]
 fn recorded_captures_are_judged_as_blessed() {
-    let captures = captures();
-    assert!(
-        captures.len() >= 10,
-        "only {} captures found",
-        captures.len()
-    );
     let bless = std::env::var_os("BLESS").is_some();
     let mut wrong = Vec::new();
-    for capture in captures {
+    for capture in captures() {
         let text = output(&capture, true, |out, clock| {
             Box::new(Text::new(out, clock, false))
         });
@@ -140,16 +94,9 @@ fn a_capture_that_was_cut_short_is_judged_as_far_as_it_goes() {
         .into_iter()
         .find(|c| c.ends_with("loose_no_address.jsonl"))
         .expect("the incident");
-    let whole = fs::read_to_string(&capture).expect("a capture");
-    let end = whole.rfind("\"line\":\"end\"").expect("an end");
-    let cut = &whole.as_bytes()[..end];
-    let shared = Shared::default();
-    let out = shared.clone();
-    replay("cut", cut, true, Selection::default(), |clock| {
+    let text = output_of_cut(&capture, true, |out, clock| {
         Box::new(Text::new(out, clock, false))
-    })
-    .expect("a replay");
-    let text = String::from_utf8(shared.0.take()).expect("UTF-8");
+    });
     assert!(text.contains("rp_filter:"), "{text}");
     assert!(text.contains("cut short"), "{text}");
 }

@@ -159,7 +159,9 @@ async fn live(config: &Config) -> Result<()> {
         ..counters.ledger()?
     };
     let drops = counted(&counters, &decoder);
-    session.finish(monotonic_ns(), began.elapsed().as_secs_f64(), ledger, drops)
+    // Whole milliseconds: more would be noise, and would not survive a capture to the last digit.
+    let seconds = began.elapsed().as_millis() as f64 / 1e3;
+    session.finish(monotonic_ns(), seconds, ledger, drops)
 }
 
 /// Reads BTF and attaches.

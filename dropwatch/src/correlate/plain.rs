@@ -86,7 +86,7 @@ pub fn explain(drop: &Drop, view: &View<'_>) -> Option<Explanation> {
         evidence.push(Line {
             label: "look at".into(),
             text: look,
-            source: Source::Config,
+            source: Source::Advice,
         });
     }
     let text = reasons::explain(&drop.reason.text());

@@ -41,6 +41,8 @@ pub enum Source {
     Config,
     /// From a configuration file.
     File,
+    /// Nowhere: it says where to look next.
+    Advice,
 }
 
 /// A change that stops the drops.

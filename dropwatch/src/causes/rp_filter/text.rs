@@ -76,7 +76,13 @@ pub fn evidence(case: &Case<'_>) -> Vec<Line> {
         });
     };
     line("verdict", verdict(case), Source::Kernel);
-    line("in effect", in_effect(case), Source::Kernel);
+    let check = case.drop.source_check.as_ref();
+    let mode_source = if check.is_some_and(|c| c.mode.is_some()) {
+        Source::Kernel
+    } else {
+        Source::Config
+    };
+    line("in effect", in_effect(case), mode_source);
     let addresses = match (case.has_address, case.link.map(|l| l.ipv4.join(", "))) {
         (Some(false), _) => "no IPv4 address".into(),
         (_, Some(list)) if !list.is_empty() => list,
@@ -92,7 +98,11 @@ pub fn evidence(case: &Case<'_>) -> Vec<Line> {
             "{}{kind}, ifindex {}: {addresses}",
             case.dev.name, case.dev.ifindex
         ),
-        Source::Kernel,
+        if case.link.is_some() {
+            Source::Config
+        } else {
+            mode_source
+        },
     );
     line("route back", route_back(case), route_source(case));
     if let Some(way) = case.way {
@@ -100,7 +110,13 @@ pub fn evidence(case: &Case<'_>) -> Vec<Line> {
             Way::Local => "it was for this host",
             Way::Forward => "it was to be forwarded",
         };
-        line("path", way.into(), Source::Config);
+        let argument = check.is_some_and(|c| c.returned.is_some());
+        let source = if argument {
+            Source::Kernel
+        } else {
+            Source::Config
+        };
+        line("path", way.into(), source);
     }
     if let Some(peer) = peer(case) {
         line("peer", peer, Source::Config);

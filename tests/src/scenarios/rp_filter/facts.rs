@@ -151,7 +151,7 @@ fn is_set_by(set: &Value, wanted: &SetBy) -> bool {
 fn is_evidence(line: &Value) -> bool {
     line["label"].is_string()
         && line["text"].is_string()
-        && ["kernel", "config", "file"]
+        && ["kernel", "config", "file", "advice"]
             .iter()
             .any(|source| line["source"] == *source)
 }
