@@ -21,6 +21,8 @@ pub mod word {
     pub const REASON_INVALID_SOURCE: usize = 6;
     /// NOT_SPECIFIED.
     pub const REASON_NOT_SPECIFIED: usize = 7;
+    /// NETFILTER_DROP.
+    pub const REASON_NETFILTER_DROP: usize = 9;
     /// A hook keeps refusals for the drop anchor to join.
     pub const STASH: usize = 8;
     /// Number of words.

@@ -55,6 +55,8 @@ fields! {
     sk_buff_network_header: "sk_buff"."network_header", 2, required;
     /// Start of the buffer.
     sk_buff_head: "sk_buff"."head", 8, required;
+    /// Conntrack entry, with `enum ip_conntrack_info` in the lowest three bits.
+    sk_buff_nfct: "sk_buff"."_nfct", 8, optional;
     /// Device index.
     net_device_ifindex: "net_device"."ifindex", 4, required;
     /// Device name, NUL terminated.
@@ -83,6 +85,14 @@ fields! {
     flowi4_daddr: "flowi4"."daddr", 4, optional;
     /// Device of a next hop.
     fib_nh_common_nhc_dev: "fib_nh_common"."nhc_dev", 8, optional;
+    /// Both directions of a conntrack entry: two `struct nf_conntrack_tuple_hash`.
+    nf_conn_tuplehash: "nf_conn"."tuplehash", 112, optional;
+    /// `IPS_*` bits.
+    nf_conn_status: "nf_conn"."status", 8, optional;
+    /// Conntrack zone.
+    nf_conn_zone_id: "nf_conn"."zone.id", 2, optional;
+    /// The tuple in a `struct nf_conntrack_tuple_hash`.
+    nf_conntrack_tuple_hash_tuple: "nf_conntrack_tuple_hash"."tuple", 40, optional;
     /// Namespaces of a task.
     task_struct_nsproxy: "task_struct"."nsproxy", 8, optional;
     /// Process id of a task (init pid namespace).

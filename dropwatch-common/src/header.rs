@@ -23,4 +23,6 @@ pub mod kind {
     pub const RP_FILTER: u16 = 2;
     /// [`crate::record::sysctl_write::SysctlWrite`].
     pub const SYSCTL_WRITE: u16 = 3;
+    /// [`crate::record::ct_insert::CtInsert`].
+    pub const CT_INSERT: u16 = 4;
 }

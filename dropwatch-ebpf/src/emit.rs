@@ -1,7 +1,9 @@
 //! Puts records into the ring buffer, without a copy.
 
 use aya_ebpf::maps::ring_buf::RingBufEntry;
-use dropwatch_common::record::{rp_filter::RpFilter, skb_drop::SkbDrop, sysctl_write::SysctlWrite};
+use dropwatch_common::record::{
+    ct_insert::CtInsert, rp_filter::RpFilter, skb_drop::SkbDrop, sysctl_write::SysctlWrite,
+};
 
 use crate::maps::EVENTS;
 
@@ -27,6 +29,8 @@ unsafe impl Record for SkbDrop {}
 unsafe impl Record for SysctlWrite {}
 // SAFETY: as above; no gap between the two, as both sizes are divisible by eight.
 unsafe impl Record for Joined<SkbDrop, RpFilter> {}
+// SAFETY: as above.
+unsafe impl Record for Joined<SkbDrop, CtInsert> {}
 
 /// A reserved, zeroed place in the ring buffer.
 pub struct Place<T: Record>(RingBufEntry<T>);

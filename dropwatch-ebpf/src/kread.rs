@@ -113,6 +113,20 @@ impl<M: Mem> Ptr<M> {
         M::load(self.0.wrapping_add((offset + extra) as usize))
     }
 
+    /// Where a field lies, `extra` bytes further; `None` when absent.
+    #[inline(always)]
+    pub fn address(self, field: Field, extra: u32) -> Option<Self> {
+        let offset = offset(field);
+        (offset != ABSENT)
+            .then(|| Self(self.0.wrapping_add((offset + extra) as usize), PhantomData))
+    }
+
+    /// The pointer itself.
+    #[inline(always)]
+    pub fn raw(self) -> *const u8 {
+        self.0
+    }
+
     /// Follows a pointer field.
     #[inline(always)]
     pub fn follow(self, field: Field) -> Self {

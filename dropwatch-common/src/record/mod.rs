@@ -1,5 +1,6 @@
 //! One wire structure per hook, in a file of the hook's name.
 
+pub mod ct_insert;
 pub mod rp_filter;
 pub mod skb_drop;
 pub mod sysctl_write;

@@ -15,18 +15,20 @@ use dropwatch_common::{
     config::{live, word},
     counters::{self, DropKey, tally},
     fields::Field,
+    flow::Flow,
     header::kind,
     record::{
         Section,
+        ct_insert::CtInsert,
         rp_filter::RpFilter,
         skb_drop::{SkbDrop, flags},
     },
 };
 
-use super::rp_filter;
+use super::{ct_insert, rp_filter};
 use crate::{
     call::Call,
-    emit::{self, Joined},
+    emit::{self, Joined, Record},
     filter,
     kread::Ptr,
     maps::{self, config, count},
@@ -89,29 +91,53 @@ fn handle<C: Call>(ctx: &C) -> u32 {
     if !filter::wanted(drop.netns, || drop.name()) {
         return counters::FILTERED;
     }
-    let refusal = rp_filter::refusal(&drop.skb, drop.reason);
+    let evidence = evidence(&drop);
     let key = DropKey {
         location: drop.location,
         reason: drop.reason,
         ifindex: drop.ifindex,
         netns: drop.netns,
-        evidence: if refusal.is_some() {
-            kind::RP_FILTER.into()
-        } else {
-            0
+        evidence: match evidence {
+            Evidence::None => 0,
+            Evidence::Refusal(_) => kind::RP_FILTER.into(),
+            Evidence::NotInserted(_) => kind::CT_INSERT.into(),
         },
     };
     if !tally(&key) {
         return counters::SUPPRESSED;
     }
-    let sent = match refusal {
-        None => send::<C>(&drop),
-        Some(refusal) => send_joined::<C>(&drop, &refusal),
+    let sent = match evidence {
+        Evidence::None => send::<C>(&drop),
+        Evidence::Refusal(refusal) => send_joined::<C, RpFilter>(&drop, |record, flow| {
+            let dev = (drop.ifindex != 0).then_some(drop.dev);
+            rp_filter::fill(record, &refusal, dev, flow);
+        }),
+        Evidence::NotInserted(entry) => send_joined::<C, CtInsert>(&drop, |record, _| {
+            ct_insert::fill(record, &entry);
+        }),
     };
     if sent {
         counters::SUBMITTED
     } else {
         counters::RING_FULL
+    }
+}
+
+/// What other hooks, or the packet itself, show about the drop.
+enum Evidence {
+    None,
+    Refusal(rp_filter::Seen),
+    NotInserted(ct_insert::Entry),
+}
+
+#[inline(always)]
+fn evidence<C: Call>(drop: &Drop<C>) -> Evidence {
+    if let Some(refusal) = rp_filter::refusal(&drop.skb, drop.reason) {
+        return Evidence::Refusal(refusal);
+    }
+    match ct_insert::entry(&drop.skb, drop.reason) {
+        Some(entry) => Evidence::NotInserted(entry),
+        None => Evidence::None,
     }
 }
 
@@ -195,14 +221,19 @@ fn send<C: Call>(drop: &Drop<C>) -> bool {
 }
 
 #[inline(always)]
-fn send_joined<C: Call>(drop: &Drop<C>, refusal: &rp_filter::Seen) -> bool {
-    let Some(mut place) = emit::reserve::<Joined<SkbDrop, RpFilter>>() else {
+fn send_joined<C: Call, E: 'static>(
+    drop: &Drop<C>,
+    fill_evidence: impl FnOnce(&mut E, &Flow),
+) -> bool
+where
+    Joined<SkbDrop, E>: Record,
+{
+    let Some(mut place) = emit::reserve::<Joined<SkbDrop, E>>() else {
         return false;
     };
     let record = place.record();
     fill(&mut record.anchor, drop);
-    let dev = (drop.ifindex != 0).then_some(drop.dev);
-    rp_filter::fill(&mut record.evidence, refusal, dev, &record.anchor.flow);
+    fill_evidence(&mut record.evidence, &record.anchor.flow);
     place.submit();
     true
 }

@@ -154,6 +154,7 @@ fn create(
     config[word::REASON_RPFILTER] = number("IP_RPFILTER");
     config[word::REASON_LOCAL_SOURCE] = number("IP_LOCAL_SOURCE");
     config[word::REASON_INVALID_SOURCE] = number("IP_INVALID_SOURCE");
+    config[word::REASON_NETFILTER_DROP] = number("NETFILTER_DROP");
     config[word::REASON_NOT_SPECIFIED] = number("NOT_SPECIFIED");
     config[word::STASH] = planned(REFUSAL.name).into();
     let dev = dev_filter(settings.dev.as_deref().unwrap_or_default());

@@ -9,6 +9,8 @@ use crate::{
 };
 
 pub mod rp_filter;
+pub mod shell;
+pub mod snat_race;
 
 /// What makes two drops the same case for a cause: a few numbers of its own choice.
 pub type Subject = [u64; 5];
@@ -46,7 +48,7 @@ pub trait Cause: Sync {
 }
 
 /// All causes, in the order of judging.
-pub const ALL: [&dyn Cause; 1] = [&rp_filter::RpFilter];
+pub const ALL: [&dyn Cause; 2] = [&rp_filter::RpFilter, &snat_race::SnatRace];
 
 #[cfg(test)]
 mod tests {

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::view::View;
 use crate::{
-    causes::Subject,
+    causes::{Subject, snat_race},
     model::{
         anchor::Drop,
         evidence::Refused,
@@ -54,10 +54,17 @@ pub fn explain(drop: &Drop, view: &View<'_>) -> Option<Explanation> {
     // Asked for every case: the name of the namespace stands in its head line.
     let _ = view.netns(drop.netns);
     let martian = martian(drop, view);
+    let not_inserted = snat_race::other(drop, view);
     if view.pending() {
         return None;
     }
-    let (what, look) = words(drop, martian);
+    let (what, look) = match &not_inserted {
+        Some((what, _)) => (
+            what.clone(),
+            Some("`conntrack -S` (insert_failed), `conntrack -L`".into()),
+        ),
+        None => words(drop, martian),
+    };
     let mut evidence = vec![Line {
         label: "reason".into(),
         text: format!("{} in {}", drop.reason.text(), drop.location.text()),
@@ -94,6 +101,7 @@ pub fn explain(drop: &Drop, view: &View<'_>) -> Option<Explanation> {
         title: title(drop, martian),
         summary: what,
         facts: json!({
+            "kind": not_inserted.map(|(_, kind)| kind),
             "reason": drop.reason.text(),
             "class": text.map(|t| t.class),
             "martian": martian,

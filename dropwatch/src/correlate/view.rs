@@ -8,8 +8,11 @@ use std::{
 };
 
 use crate::{
-    facts::{DefaultRoutes, Fact, FactKey, Link, Netns, Route, RpFilterSettings, SysctlFiles},
-    model::evidence::SysctlWrite,
+    facts::{
+        ConntrackEntry, ConntrackStats, DefaultRoutes, Fact, FactKey, Link, NatRules, Netns, Route,
+        RpFilterSettings, SysctlFiles,
+    },
+    model::{evidence::SysctlWrite, tuple::Tuple},
 };
 
 /// A fact stays usable for cases that open this long after it was read.
@@ -104,6 +107,14 @@ impl<'a> View<'a> {
             FactKey::Route { netns, to, from, mark: 0 };
         /// Devices of default routes.
         default_routes(netns: u32) -> DefaultRoutes(DefaultRoutes) = FactKey::DefaultRoutes { netns };
+        /// The conntrack entry that holds a tuple.
+        conntrack(netns: u32, tuple: Tuple, zone: u16) -> Conntrack(ConntrackEntry) =
+            FactKey::Conntrack { netns, tuple, zone };
+        /// Counters and size of the conntrack table.
+        conntrack_stats(netns: u32) -> ConntrackStats(ConntrackStats) =
+            FactKey::ConntrackStats { netns };
+        /// Rules that translate addresses.
+        nat_rules(netns: u32) -> NatRules(NatRules) = FactKey::NatRules { netns };
         /// sysctl.d and udev lines.
         sysctl_files(device: &str) -> SysctlFiles(SysctlFiles) =
             FactKey::SysctlFiles { device: device.to_owned() };
@@ -166,6 +177,11 @@ fn question(key: &FactKey) -> String {
         FactKey::Link { netns, ifindex } => format!("device {ifindex} in netns {netns}"),
         FactKey::Route { netns, to, .. } => format!("route to {to} in netns {netns}"),
         FactKey::DefaultRoutes { netns } => format!("default routes of netns {netns}"),
+        FactKey::Conntrack { netns, tuple, .. } => {
+            format!("conntrack entry of {tuple} in netns {netns}")
+        }
+        FactKey::ConntrackStats { netns } => format!("conntrack counters of netns {netns}"),
+        FactKey::NatRules { netns } => format!("NAT rules of netns {netns}"),
         FactKey::SysctlFiles { device } => format!("sysctl.d lines for {device}"),
     }
 }

@@ -7,6 +7,8 @@ use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::model::tuple::Tuple;
+
 pub mod reader;
 pub mod sysctl_d;
 pub mod sysctl_files;
@@ -53,6 +55,25 @@ pub enum FactKey {
         /// Device name.
         device: String,
     },
+    /// The conntrack entry that holds a tuple, in either direction.
+    Conntrack {
+        /// The namespace.
+        netns: u32,
+        /// The tuple.
+        tuple: Tuple,
+        /// Conntrack zone.
+        zone: u16,
+    },
+    /// Counters and size of the conntrack table.
+    ConntrackStats {
+        /// The namespace.
+        netns: u32,
+    },
+    /// The rules that translate addresses.
+    NatRules {
+        /// The namespace.
+        netns: u32,
+    },
 }
 
 /// An answer.
@@ -72,6 +93,12 @@ pub enum Fact {
     DefaultRoutes(DefaultRoutes),
     /// Answer to [`FactKey::SysctlFiles`].
     SysctlFiles(SysctlFiles),
+    /// Answer to [`FactKey::Conntrack`].
+    Conntrack(ConntrackEntry),
+    /// Answer to [`FactKey::ConntrackStats`].
+    ConntrackStats(ConntrackStats),
+    /// Answer to [`FactKey::NatRules`].
+    NatRules(NatRules),
     /// It could not be read; why, in a few words.
     Unknown {
         /// The reason.
@@ -175,6 +202,76 @@ pub struct Route {
 pub struct DefaultRoutes {
     /// Names of the devices that they leave by.
     pub devices: Vec<String>,
+}
+
+/// A conntrack entry, or that there is none.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ConntrackEntry {
+    /// Whether an entry holds the tuple.
+    pub found: bool,
+    /// The entry's own original direction.
+    pub original: Option<Tuple>,
+    /// Its reply direction.
+    pub reply: Option<Tuple>,
+    /// Raw `IPS_*` bits (include/uapi/linux/netfilter/nf_conntrack_common.h).
+    pub status: u32,
+    /// Seconds until it expires.
+    pub timeout_s: Option<u32>,
+    /// TCP state, where it has one: `SYN_SENT`, `ESTABLISHED`, …
+    pub tcp_state: Option<String>,
+}
+
+/// Counters of the conntrack table, summed over all CPUs.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ConntrackStats {
+    /// Entries refused at insertion.
+    pub insert_failed: u64,
+    /// Packets dropped by conntrack, a full table included.
+    pub drop: u64,
+    /// Entries thrown out early because the table was full.
+    pub early_drop: u64,
+    /// Clashes that were settled without loss.
+    pub clash_resolve: Option<u64>,
+    /// Entries in the table.
+    pub entries: Option<u64>,
+    /// Room in the table (`net.netfilter.nf_conntrack_max`).
+    pub max: Option<u64>,
+}
+
+/// NAT rules, or that they could not be read in part.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct NatRules {
+    /// Rules in order of evaluation, by back end.
+    pub rules: Vec<NatRule>,
+    /// Back ends that could not be asked, with the reason.
+    pub unreadable: Vec<String>,
+}
+
+/// A rule that translates addresses.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NatRule {
+    /// `iptables-legacy`, `iptables-nft` or `nft`.
+    pub backend: String,
+    /// Table, with its family for nft: `ip nat`.
+    pub table: String,
+    /// Chain that holds the rule.
+    pub chain: String,
+    /// Text as the back end's own tool prints it.
+    pub text: String,
+    /// nft handle.
+    pub handle: Option<u64>,
+    /// `masquerade`, `snat`, `dnat` or `redirect`.
+    pub action: String,
+    /// New addresses and ports as written, without keywords: `10.0.0.1:40000-40010`.
+    pub to: Option<String>,
+    /// Whether ports are fully random.
+    pub fully_random: bool,
+    /// Device that the rule asks to leave by, if it does.
+    pub out_dev: Option<String>,
+    /// Source prefix that it asks for, if it does.
+    pub source: Option<String>,
+    /// Protocol that it asks for, in lower case, if it does.
+    pub proto: Option<String>,
 }
 
 /// A line of a configuration file.

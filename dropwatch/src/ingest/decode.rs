@@ -1,8 +1,12 @@
 //! Wire structures to the model: names for numbers, `None` for what was not read.
 
-use std::sync::{Arc, OnceLock};
+use std::{
+    net::IpAddr,
+    sync::{Arc, OnceLock},
+};
 
 use dropwatch_common::record::{
+    ct_insert::{CtInsert, tuple as layout},
     rp_filter::{RpFilter, ran},
     skb_drop::SkbDrop,
 };
@@ -13,8 +17,9 @@ use crate::{
     kernel::{reasons::Reasons, symbols::Symbols},
     model::{
         anchor::{Dev, Drop, Location, Reason, Task},
-        evidence::{Lookup, Mode, Refused, Returned, SourceCheck, SysctlWrite},
+        evidence::{Insertion, Lookup, Mode, Refused, Returned, SourceCheck, SysctlWrite},
         packet::Packet,
+        tuple::Tuple,
     },
 };
 
@@ -54,8 +59,12 @@ impl Decoder {
             Wire::SkbDrop(record) => {
                 let mut drop = self.drop(&record);
                 for section in sections {
-                    if let Wire::RpFilter(evidence) = section {
-                        drop.source_check = Some(self.source_check(&evidence));
+                    match section {
+                        Wire::RpFilter(evidence) => {
+                            drop.source_check = Some(self.source_check(&evidence));
+                        }
+                        Wire::CtInsert(evidence) => drop.insertion = insertion(&evidence),
+                        Wire::SkbDrop(_) | Wire::SysctlWrite(_) => {}
                     }
                 }
                 Some(Event::Drop(Box::new(drop)))
@@ -71,7 +80,7 @@ impl Decoder {
                     comm: text(&record.comm),
                 },
             })),
-            Wire::RpFilter(_) => None,
+            Wire::RpFilter(_) | Wire::CtInsert(_) => None,
         }
     }
 
@@ -96,6 +105,7 @@ impl Decoder {
                 comm: text(&record.comm),
             },
             source_check: None,
+            insertion: None,
         }
     }
 
@@ -157,6 +167,36 @@ impl Decoder {
             _ => Refused::Unrecognised,
         }
     }
+}
+
+/// `None` when the tuples could not be read.
+fn insertion(record: &CtInsert) -> Option<Insertion> {
+    Some(Insertion {
+        status: record.status,
+        zone: record.zone as u16,
+        original: tuple(&record.original)?,
+        reply: tuple(&record.reply)?,
+    })
+}
+
+fn tuple(raw: &[u8; layout::SIZE]) -> Option<Tuple> {
+    let port = |at: usize| u16::from_be_bytes([raw[at], raw[at + 1]]);
+    let family = u16::from_ne_bytes([raw[layout::FAMILY], raw[layout::FAMILY + 1]]);
+    let address = |at: usize| -> Option<IpAddr> {
+        let bytes = <[u8; 16]>::try_from(&raw[at..at + 16]).ok()?;
+        match i32::from(family) {
+            libc::AF_INET => Some([bytes[0], bytes[1], bytes[2], bytes[3]].into()),
+            libc::AF_INET6 => Some(bytes.into()),
+            _ => None,
+        }
+    };
+    Some(Tuple {
+        proto: raw[layout::PROTO],
+        src: address(layout::SRC)?,
+        dst: address(layout::DST)?,
+        sport: port(layout::SRC_PORT),
+        dport: port(layout::DST_PORT),
+    })
 }
 
 /// Text up to the first NUL.

@@ -5,7 +5,10 @@ use std::ptr;
 use bytes::Buf as _;
 use dropwatch_common::{
     header::SectionHeader,
-    record::{Section, rp_filter::RpFilter, skb_drop::SkbDrop, sysctl_write::SysctlWrite},
+    record::{
+        Section, ct_insert::CtInsert, rp_filter::RpFilter, skb_drop::SkbDrop,
+        sysctl_write::SysctlWrite,
+    },
 };
 
 /// A wire structure of integers only, for which any bytes are a valid value.
@@ -22,6 +25,9 @@ unsafe impl Plain for RpFilter {}
 // SAFETY: as above.
 unsafe impl Plain for SysctlWrite {}
 
+// SAFETY: as above.
+unsafe impl Plain for CtInsert {}
+
 /// One section of an entry.
 #[derive(Debug)]
 pub enum Wire {
@@ -31,6 +37,8 @@ pub enum Wire {
     RpFilter(RpFilter),
     /// A sysctl write.
     SysctlWrite(SysctlWrite),
+    /// An entry that conntrack did not insert.
+    CtInsert(CtInsert),
 }
 
 fn header(mut bytes: &[u8]) -> Option<SectionHeader> {
@@ -69,6 +77,7 @@ pub fn sections(mut bytes: &[u8]) -> Option<Vec<Wire>> {
             SkbDrop::KIND => found.push(Wire::SkbDrop(section(&header, bytes)?)),
             RpFilter::KIND => found.push(Wire::RpFilter(section(&header, bytes)?)),
             SysctlWrite::KIND => found.push(Wire::SysctlWrite(section(&header, bytes)?)),
+            CtInsert::KIND => found.push(Wire::CtInsert(section(&header, bytes)?)),
             _ => {}
         }
         bytes = &bytes[len..];

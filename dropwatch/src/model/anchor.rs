@@ -2,7 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{evidence::SourceCheck, packet::Packet};
+use super::{
+    evidence::{Insertion, SourceCheck},
+    packet::Packet,
+};
 
 /// A dropped packet.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -33,6 +36,9 @@ pub struct Drop {
     pub task: Task,
     /// Evidence of the source-address check.
     pub source_check: Option<SourceCheck>,
+    /// The conntrack entry that was not inserted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub insertion: Option<Insertion>,
 }
 
 impl Drop {

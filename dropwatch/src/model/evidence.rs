@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::anchor::Task;
+use super::{anchor::Task, tuple::Tuple};
 
 /// What the kernel showed about a refused source address.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -72,6 +72,19 @@ pub struct Lookup {
     pub oif: u32,
     /// 0 or negative errno.
     pub error: i32,
+}
+
+/// A conntrack entry that hung on the packet and was not in the table.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Insertion {
+    /// `IPS_*` bits: [`dropwatch_common::record::ct_insert::status`].
+    pub status: u32,
+    /// Conntrack zone.
+    pub zone: u16,
+    /// The connection before translation.
+    pub original: Tuple,
+    /// The answers that the entry would have matched: the translated tuple turned round.
+    pub reply: Tuple,
 }
 
 /// A process wrote a watched sysctl.

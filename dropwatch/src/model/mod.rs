@@ -5,3 +5,4 @@ pub mod coverage;
 pub mod evidence;
 pub mod explanation;
 pub mod packet;
+pub mod tuple;

@@ -58,6 +58,7 @@ impl<W: Write> Json<W> {
             "packet": drop.packet,
             "task": drop.task,
             "source_check": drop.source_check,
+            "insertion": drop.insertion,
         })
     }
 }

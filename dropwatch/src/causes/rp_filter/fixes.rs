@@ -1,7 +1,10 @@
 //! What to change.
 
 use super::case::{Case, Kind};
-use crate::model::explanation::{File, Fix};
+use crate::{
+    causes::shell,
+    model::explanation::{File, Fix},
+};
 
 /// The changes that stop the drops, the first choice first.
 pub fn fixes(case: &Case<'_>) -> Vec<Fix> {
@@ -129,27 +132,7 @@ fn set(device: &str, value: i32) -> String {
 }
 
 impl Case<'_> {
-    /// A command, run in the packet's namespace.
     fn inside(&self, command: &str) -> String {
-        match self.netns {
-            Some(netns) if netns.own => command.to_owned(),
-            Some(netns) => match (&netns.name, &netns.path) {
-                (Some(name), Some(path)) if path.starts_with("/run/netns/") => {
-                    format!("ip netns exec {} {command}", quoted(name))
-                }
-                (_, Some(path)) => format!("nsenter --net={} {command}", quoted(path)),
-                _ => command.to_owned(),
-            },
-            None => command.to_owned(),
-        }
+        shell::inside(self.netns, command)
     }
-}
-
-/// A word for the shell, in quotes where it needs them.
-fn quoted(word: &str) -> String {
-    let plain = |b: u8| b.is_ascii_alphanumeric() || b"/_-.:@%+=".contains(&b);
-    if !word.is_empty() && word.bytes().all(plain) {
-        return word.to_owned();
-    }
-    format!("'{}'", word.replace('\'', r"'\''"))
 }

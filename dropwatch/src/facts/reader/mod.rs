@@ -4,8 +4,14 @@
 //! (or to read `/proc/sys/net`), and leaves it again: it keeps no namespace alive. Nothing is written.
 //! Every failure is an answer, [`Fact::Unknown`] with the reason.
 
+mod child;
+mod conntrack;
 mod link;
 mod lookup;
+mod nat_chains;
+mod nat_iptables;
+mod nat_nft;
+mod nat_rules;
 mod netlink;
 mod netns;
 mod parse;
@@ -26,7 +32,7 @@ use std::time::{Duration, Instant};
 use super::{Fact, FactKey};
 use netns::Namespaces;
 
-/// Longest that one question may take.
+/// Longest that one question may take; [`nat_rules`], which runs other programs, has a limit of its own.
 const QUESTION_LIMIT: Duration = Duration::from_millis(300);
 
 /// Most questions that wait; what comes on top is answered with [`Fact::Unknown`].
@@ -201,6 +207,13 @@ fn answer(namespaces: &mut Namespaces, sysctl_files: fn(&str) -> Fact, key: &Fac
             route::defaults(namespaces, netns, until).map(Fact::DefaultRoutes)
         }
         FactKey::SysctlFiles { ref device } => Ok(sysctl_files(device)),
+        FactKey::Conntrack { netns, tuple, zone } => {
+            conntrack::read(namespaces, netns, &tuple, zone, until).map(Fact::Conntrack)
+        }
+        FactKey::ConntrackStats { netns } => {
+            conntrack::stats::read(namespaces, netns, until).map(Fact::ConntrackStats)
+        }
+        FactKey::NatRules { netns } => nat_rules::read(namespaces, netns).map(Fact::NatRules),
     };
     fact.unwrap_or_else(unknown)
 }

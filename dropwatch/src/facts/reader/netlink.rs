@@ -1,4 +1,4 @@
-//! Synchronous questions to rtnetlink with a time limit.
+//! Synchronous questions to rtnetlink and nfnetlink with a time limit.
 
 use std::fmt;
 use std::io;
@@ -9,8 +9,11 @@ use std::time::Instant;
 use netlink_packet_core::{
     NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR, NetlinkBuffer,
 };
-use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
+use netlink_sys::protocols::{NETLINK_NETFILTER, NETLINK_ROUTE};
+use netlink_sys::{Socket, SocketAddr};
 use nix::errno::Errno;
+
+use super::parse::attribute;
 
 /// Room for one datagram; the kernel fills dumps up to this.
 const DATAGRAM: usize = 32 * 1024;
@@ -50,7 +53,7 @@ impl From<Failure> for String {
     }
 }
 
-/// An rtnetlink command: name and number.
+/// An rtnetlink or nfnetlink command: name and message type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Command(&'static str, u16);
 
@@ -59,6 +62,12 @@ pub(super) const GETADDR: Command = Command("RTM_GETADDR", libc::RTM_GETADDR);
 pub(super) const GETROUTE: Command = Command("RTM_GETROUTE", libc::RTM_GETROUTE);
 pub(super) const GETRULE: Command = Command("RTM_GETRULE", libc::RTM_GETRULE);
 pub(super) const GETNSID: Command = Command("RTM_GETNSID", libc::RTM_GETNSID);
+// Subsystem in the upper byte: 1 is ctnetlink, 10 is nf_tables
+// (include/uapi/linux/netfilter/{nfnetlink,nfnetlink_conntrack,nf_tables}.h).
+pub(super) const CT_GET: Command = Command("IPCTNL_MSG_CT_GET", 0x0101);
+pub(super) const CT_GET_STATS_CPU: Command = Command("IPCTNL_MSG_CT_GET_STATS_CPU", 0x0104);
+pub(super) const CT_GET_STATS: Command = Command("IPCTNL_MSG_CT_GET_STATS", 0x0105);
+pub(super) const NFT_GETCHAIN: Command = Command("NFT_MSG_GETCHAIN", 0x0a04);
 
 /// A request under construction.
 pub(super) struct Request {
@@ -76,11 +85,20 @@ impl Request {
     }
 
     /// Adds an attribute of 4 bytes.
-    pub(super) fn with(mut self, kind: u16, value: [u8; 4]) -> Self {
-        self.body.extend_from_slice(&8u16.to_ne_bytes());
-        self.body.extend_from_slice(&kind.to_ne_bytes());
-        self.body.extend_from_slice(&value);
+    pub(super) fn with(self, kind: u16, value: [u8; 4]) -> Self {
+        self.with_bytes(kind, &value)
+    }
+
+    /// Adds an attribute of any length.
+    pub(super) fn with_bytes(mut self, kind: u16, value: &[u8]) -> Self {
+        self.body.extend(attribute(kind, value));
         self
+    }
+
+    /// Header and attributes.
+    #[cfg(test)]
+    pub(super) fn body(&self) -> &[u8] {
+        &self.body
     }
 
     fn bytes(&self, flags: u16, sequence: u32) -> Vec<u8> {
@@ -107,9 +125,19 @@ pub(super) struct Netlink {
 }
 
 impl Netlink {
-    /// Opens a socket in the namespace where the thread is. All answers must come before `until`.
+    /// Opens a socket to rtnetlink in the namespace where the thread is. All answers must come before
+    /// `until`.
     pub(super) fn open(until: Instant) -> io::Result<Self> {
-        let mut socket = Socket::new(NETLINK_ROUTE)?;
+        Self::open_to(NETLINK_ROUTE, until)
+    }
+
+    /// The same to nfnetlink.
+    pub(super) fn open_netfilter(until: Instant) -> io::Result<Self> {
+        Self::open_to(NETLINK_NETFILTER, until)
+    }
+
+    fn open_to(protocol: isize, until: Instant) -> io::Result<Self> {
+        let mut socket = Socket::new(protocol)?;
         socket.bind_auto()?;
         // Without it, dumps are filtered here only: slower, but the same answer.
         let _ = socket.set_netlink_get_strict_chk(true);

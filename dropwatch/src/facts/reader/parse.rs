@@ -23,6 +23,15 @@ pub(super) fn attributes(bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
     })
 }
 
+/// An attribute with its padding.
+pub(super) fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
+    let length = u16::try_from(value.len() + 4).unwrap_or(u16::MAX);
+    let mut bytes = [length.to_ne_bytes(), kind.to_ne_bytes()].concat();
+    bytes.extend_from_slice(value);
+    bytes.resize(bytes.len().next_multiple_of(4), 0);
+    bytes
+}
+
 /// A native-endian number at an offset.
 pub(super) fn number_at(bytes: &[u8], offset: usize) -> Option<u32> {
     bytes
@@ -137,14 +146,7 @@ fn unescape(field: &[u8]) -> Vec<u8> {
 pub(super) mod tests {
     use super::*;
 
-    /// An attribute with its padding.
-    pub(in super::super) fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
-        let length = u16::try_from(value.len() + 4).expect("short");
-        let mut bytes = [length.to_ne_bytes(), kind.to_ne_bytes()].concat();
-        bytes.extend_from_slice(value);
-        bytes.resize(bytes.len().next_multiple_of(4), 0);
-        bytes
-    }
+    pub(in super::super) use super::attribute;
 
     #[test]
     fn a_veth_is_read() {

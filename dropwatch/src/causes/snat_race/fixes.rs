@@ -1,0 +1,80 @@
+//! What to change.
+
+use super::case::Case;
+use crate::{causes::shell, facts::NatRule, model::explanation::Fix};
+
+/// The changes that make the loss rare or end it.
+pub fn fixes(case: &Case<'_>) -> Vec<Fix> {
+    let mut fixes = Vec::new();
+    if case.fixed_port {
+        fixes.push(fix(
+            "Give the rule more ports or addresses (--to-source ADDRESS:FIRST-LAST)",
+            Vec::new(),
+            "One port carries one connection per destination.",
+        ));
+    } else if let Some(rule) = case.rule.filter(|r| !r.fully_random) {
+        fixes.push(fix(
+            "Use fully random ports in this rule",
+            random(rule).map(|c| case.inside(&c)).into_iter().collect(),
+            "The clash becomes rare, it does not become impossible. kube-proxy: --masquerade-all is not it; \
+             CNI plug-ins have a setting of their own. Existing connections keep their ports.",
+        ));
+    }
+    fixes.push(fix(
+        "Fewer connections to one destination: more source addresses, connections that are kept open, a \
+         resolver cache on the node or TCP for DNS",
+        Vec::new(),
+        "Every port is used once per destination address and port.",
+    ));
+    fixes[0].primary = true;
+    fixes
+}
+
+fn fix(title: &str, commands: Vec<String>, cost: &str) -> Fix {
+    Fix {
+        title: title.into(),
+        commands,
+        file: None,
+        cost: Some(cost.into()),
+        primary: false,
+    }
+}
+
+/// The command that replaces the rule by a fully random one (iptables 1.6.2, nft 0.8.1 or later).
+fn random(rule: &NatRule) -> Option<String> {
+    match rule.backend.as_str() {
+        // In its place and in one step: the order of the rules decides, and no packet meets a gap.
+        "iptables-legacy" | "iptables-nft" => Some(format!(
+            "{backend}-save -c -t nat | sed 's|^\\(\\[[0-9:]*\\] \\)\\?{rule}$|& --random-fully|' | {backend}-restore -c",
+            backend = rule.backend,
+            rule = pattern(&rule.text),
+        )),
+        "nft" => {
+            let handle = rule.handle?;
+            let text = rule.text.split(" # ").next()?.trim();
+            Some(format!(
+                "nft replace rule {} {} handle {handle} {text} fully-random",
+                rule.table, rule.chain
+            ))
+        }
+        _ => None,
+    }
+}
+
+/// A text as a basic regular expression between `|` in single quotes; `None` of its letters means anything
+/// else than itself.
+fn pattern(text: &str) -> String {
+    text.chars()
+        .flat_map(|c| match c {
+            '.' | '*' | '[' | ']' | '^' | '$' | '\\' | '|' => vec!['\\', c],
+            '\'' => r"'\''".chars().collect(),
+            c => vec![c],
+        })
+        .collect()
+}
+
+impl Case<'_> {
+    fn inside(&self, command: &str) -> String {
+        shell::inside(self.netns, command)
+    }
+}
