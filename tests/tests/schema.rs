@@ -8,8 +8,9 @@ use std::path::Path;
 
 use dropwatch::correlate::case::{Repeat, Tally};
 use dropwatch::model::anchor::{Dev, Drop, Location, Reason, Task};
-use dropwatch::model::evidence::{Lookup, Mode, Refused, Returned, SourceCheck};
+use dropwatch::model::evidence::{Insertion, Lookup, Mode, Refused, Returned, SourceCheck};
 use dropwatch::model::packet::Packet;
+use dropwatch::model::tuple::Tuple;
 use dropwatch::output::clock::Clock;
 use dropwatch::output::json::{Json, SCHEMA};
 use dropwatch::output::{Counted, Printer, Summary};
@@ -111,6 +112,17 @@ fn drop() -> Drop {
             comm: "swapper/3".into(),
         },
         source_check: None,
+        insertion: None,
+    }
+}
+
+fn tuple() -> Tuple {
+    Tuple {
+        proto: 17,
+        src: "10.0.0.1".parse().expect("an address"),
+        dst: "10.0.0.2".parse().expect("an address"),
+        sport: 1,
+        dport: 65_535,
     }
 }
 
@@ -159,6 +171,12 @@ fn made_lines() -> Lines {
                 icmp_code: None,
                 id: Some(u16::MAX),
                 ..packet()
+            }),
+            insertion: Some(Insertion {
+                status: 0x190,
+                zone: 0,
+                original: tuple(),
+                reply: tuple(),
             }),
             source_check: Some(SourceCheck {
                 martian_handler: true,

@@ -14,6 +14,7 @@ mod overflow;
 mod robustness;
 pub mod rp_filter;
 mod selection;
+pub mod snat_race;
 
 /// What sort of scenario it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,6 +63,9 @@ pub fn all() -> impl Iterator<Item = &'static Scenario> {
         robustness::SCENARIOS,
         overflow::SCENARIOS,
         selection::SCENARIOS,
+        snat_race::SCENARIOS,
+        snat_race::twins::SCENARIOS,
+        snat_race::decoys::SCENARIOS,
     ]
     .into_iter()
     .flatten()

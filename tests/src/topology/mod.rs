@@ -1,4 +1,5 @@
 //! Networks that scenarios are played in.
 
 pub mod files;
+pub mod nat;
 pub mod seed;

@@ -1,4 +1,6 @@
 //! Real packets, sent and received by sockets inside the namespaces.
 
 pub mod flow;
+pub mod nat;
 pub mod packet;
+pub mod volley;

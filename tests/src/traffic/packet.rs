@@ -24,6 +24,11 @@ pub struct Packet<'a> {
     pub payload: Payload<'a>,
 }
 
+/// TCP's flag of a first packet.
+pub const SYN: u8 = 0x02;
+/// TCP's flag of an acknowledgement.
+pub const ACK: u8 = 0x10;
+
 /// What a packet carries.
 #[derive(Clone, Copy, Debug)]
 pub enum Payload<'a> {
@@ -31,6 +36,8 @@ pub enum Payload<'a> {
     Udp(u16, u16, &'a [u8]),
     /// An ICMP echo request: id, sequence number.
     Echo(u16, u16),
+    /// A TCP segment without data: source port, destination port, flags.
+    Tcp(u16, u16, u8),
 }
 
 impl Packet<'_> {
@@ -54,6 +61,7 @@ impl Packet<'_> {
                 body[2..4].copy_from_slice(&sum);
                 (1, body)
             }
+            Payload::Tcp(sport, dport, flags) => (6, self.segment(sport, dport, flags)),
         };
         let total = 20 + u16::try_from(body.len()).unwrap_or(0);
         let mut bytes = vec![0x45, 0];
@@ -63,6 +71,23 @@ impl Packet<'_> {
         bytes.extend(self.dst.octets());
         bytes.extend(body);
         bytes
+    }
+
+    /// A TCP header with a right checksum: conntrack finds a wrong one invalid.
+    fn segment(&self, sport: u16, dport: u16, flags: u8) -> Vec<u8> {
+        const LENGTH: u8 = 20;
+        let mut segment = [sport.to_be_bytes(), dport.to_be_bytes()].concat();
+        for number in [
+            0x0d07_0001_u32,
+            if flags & ACK == 0 { 0 } else { 0x0d08_0001 },
+        ] {
+            segment.extend(number.to_be_bytes());
+        }
+        segment.extend([(LENGTH / 4) << 4, flags, 0xff, 0xff, 0, 0, 0, 0]);
+        let mut summed = [self.src.octets(), self.dst.octets(), [0, 6, 0, LENGTH]].concat();
+        summed.extend(&segment);
+        segment[16..18].copy_from_slice(&checksum(&summed).to_be_bytes());
+        segment
     }
 }
 
@@ -218,6 +243,22 @@ mod tests {
         let bytes = packet.bytes();
         assert_eq!(bytes.len(), 28);
         assert_eq!(checksum(&bytes[20..]), 0);
+    }
+
+    #[test]
+    fn a_segment_sums_to_zero_with_its_addresses() {
+        let packet = Packet {
+            src: Ipv4Addr::LOCALHOST,
+            dst: Ipv4Addr::BROADCAST,
+            ttl: 1,
+            payload: Payload::Tcp(1, 2, SYN),
+        };
+        let bytes = packet.bytes();
+        assert_eq!(bytes.len(), 40);
+        let mut summed = bytes[12..20].to_vec();
+        summed.extend([0, 6, 0, 20]);
+        summed.extend(&bytes[20..]);
+        assert_eq!(checksum(&summed), 0);
     }
 
     #[test]

@@ -17,22 +17,23 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 
-use crate::fix;
 use crate::lab::Lab;
-use crate::netns;
+use crate::netns::{self, Netns};
 use crate::say;
-use crate::scenarios::rp_filter::{CAUSE, SEED_FILES};
-use crate::topology::files::SYSCTL_FILE;
-use crate::topology::seed::{CILIUM_HOST, Config, LXC, POD_COMM, POD_IP, POD_PORT, Seed};
+use crate::scenarios;
+use crate::topology::files::FileSpec;
 use crate::tracer::SLOW;
-use crate::traffic::flow::{Flow, probe};
+
+mod rp_filter;
+mod snat_race;
 
 /// Plays the demo of a cause.
 pub fn run(cause: &str, dropwatch: &Path) -> Result<bool> {
-    ensure!(
-        cause == CAUSE,
-        "no demo of `{cause}`; there is one of `{CAUSE}`"
-    );
+    let play = match cause {
+        scenarios::rp_filter::CAUSE => rp_filter::play,
+        scenarios::snat_race::CAUSE => snat_race::play,
+        _ => bail!("no demo of `{cause}`; there are `rp_filter` and `snat_race`"),
+    };
     netns::require_root()?;
     netns::remove_leftovers()?;
     let dropwatch = fs::canonicalize(dropwatch)
@@ -46,79 +47,6 @@ pub fn run(cause: &str, dropwatch: &Path) -> Result<bool> {
     }
     let _ = fs::remove_dir_all(&folder);
     result.map(|()| true)
-}
-
-fn play(lab: &Lab) -> Result<()> {
-    step("A node and a pod, as in the incident");
-    let seed = Seed::build(&Config {
-        all: 2,
-        device: 2,
-        ..Config::HEALTHY
-    })?;
-    tell(&format!(
-        "pod:   {POD_COMM} on {POD_IP}, its eth0 is the far end of the node's {LXC}\n\
-         node:  reaches 10.0.0.0/24 by {CILIUM_HOST}; {LXC} has no address\n\
-         file:  {SYSCTL_FILE} sets rp_filter = 2 for every device"
-    ));
-
-    step(&format!("dropwatch --explain --netns {}", seed.node.name()));
-    let mut shown = Shown::start(lab, &seed)?;
-    let tracer = lab.explain(Some(&seed.node), SEED_FILES)?;
-
-    step(&format!(
-        "The node's health probe: GET http://{POD_IP}:{POD_PORT}/health"
-    ));
-    ensure!(
-        !probe(&seed.node)?,
-        "the probe was answered: the network is not as it should be"
-    );
-    tell("timed out: the pod answers, the node never sees the answer");
-    let verdict = lab.verdict(&tracer, &Flow::Probe.tuple())?;
-    ensure!(
-        verdict["cause"] == CAUSE,
-        "dropwatch gives another cause: {}",
-        verdict["cause"]
-    );
-    shown.settle()?;
-
-    step("The advice, applied as printed");
-    for line in advice(&verdict) {
-        tell(&line);
-    }
-    fix::apply(fix::primary(&verdict)?, &tracer)?;
-    let before = seed.refused()?;
-
-    step("The same probe again");
-    for _ in 0..3 {
-        let begun = Instant::now();
-        ensure!(
-            probe(&seed.node)?,
-            "still no answer: the advice does not help"
-        );
-        tell(&format!(
-            "200 OK after {:.1} ms",
-            begun.elapsed().as_secs_f64() * 1e3
-        ));
-    }
-    let after = seed.refused()? - before;
-    ensure!(
-        after == 0,
-        "{after} more packets were refused: the advice does not help"
-    );
-
-    step("dropwatch ends");
-    let said = shown.stop()?;
-    ensure!(said.contains(CAUSE), "the text output never named {CAUSE}");
-    let finished = lab.finish(tracer)?;
-    let blamed = finished.blamed(CAUSE, &seed.node)?;
-    ensure!(
-        blamed == before,
-        "{blamed} drops explained, but the kernel refused {before}"
-    );
-    step(&format!(
-        "lost before the change: {before}; lost after it: none; all of them explained"
-    ));
-    Ok(())
 }
 
 fn advice(verdict: &Value) -> Vec<String> {
@@ -162,21 +90,22 @@ fn tell(text: &str) {
 
 /// The tracer whose text the viewer reads.
 struct Shown {
+    cause: &'static str,
     child: Child,
     reader: Option<JoinHandle<()>>,
     said: Arc<Mutex<(String, Instant)>>,
 }
 
 impl Shown {
-    fn start(lab: &Lab, seed: &Seed) -> Result<Self> {
+    fn start(lab: &Lab, cause: &'static str, netns: &Netns, files: &[FileSpec]) -> Result<Self> {
         let ready = lab.folder().join("text-ready");
-        let mut command = lab.command(Some(&seed.node), SEED_FILES)?;
+        let mut command = lab.command(Some(netns), files)?;
         let begun = Instant::now();
         let mut child = command
             .args([
                 "--explain",
                 "--netns",
-                seed.node.name(),
+                netns.name(),
                 "-o",
                 "text",
                 "--ready-file",
@@ -192,6 +121,7 @@ impl Shown {
         let theirs = Arc::clone(&said);
         let reader = Some(std::thread::spawn(move || show(stdout, &theirs)));
         let mut shown = Self {
+            cause,
             child,
             reader,
             said,
@@ -219,7 +149,7 @@ impl Shown {
         loop {
             {
                 let said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
-                if said.0.contains(CAUSE) && said.1.elapsed() > Duration::from_millis(150) {
+                if said.0.contains(self.cause) && said.1.elapsed() > Duration::from_millis(150) {
                     return Ok(());
                 }
             }
@@ -231,7 +161,8 @@ impl Shown {
         }
     }
 
-    fn stop(&mut self) -> Result<String> {
+    /// Ends it; it must have named the cause.
+    fn stop(&mut self) -> Result<()> {
         kill(
             Pid::from_raw(self.child.id().cast_signed()),
             Signal::SIGTERM,
@@ -241,12 +172,13 @@ impl Shown {
             let _ = reader.join();
         }
         ensure!(status.success(), "dropwatch ended with {status}");
-        Ok(self
-            .said
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .0
-            .clone())
+        let said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        let cause = self.cause;
+        ensure!(
+            said.0.contains(cause),
+            "the text output never named {cause}"
+        );
+        Ok(())
     }
 }
 

@@ -1,0 +1,72 @@
+//! The demo of `snat_race`: two clients behind MASQUERADE, the same source port, the same moment.
+
+use anyhow::{Result, ensure};
+
+use super::{Shown, advice, step, tell};
+use crate::fix;
+use crate::lab::Lab;
+use crate::scenarios::snat_race::case::{FIRST_PORT, all_blamed, until_lost, verdict_on_one};
+use crate::scenarios::snat_race::{CAUSE, RACE};
+use crate::topology::nat::{NODE_OUTSIDE_IP, Nat, POD_A_IP, POD_B_IP, WORLD_IP};
+use crate::traffic::volley::{self, DPORT, PAIRS};
+
+/// How many volleys are shown after the change.
+const CALM: u16 = 5;
+
+/// Plays it.
+pub fn play(lab: &Lab) -> Result<()> {
+    step("A node that masquerades, two pods, a server outside");
+    let nat = Nat::build(RACE.rules)?;
+    tell(&format!(
+        "pods:  {POD_A_IP} and {POD_B_IP}\n\
+         node:  iptables-legacy -t nat -A POSTROUTING -o eno1 -j MASQUERADE ({NODE_OUTSIDE_IP})\n\
+         world: {WORLD_IP}, UDP port {DPORT}"
+    ));
+
+    step(&format!("dropwatch --explain --netns {}", nat.node.name()));
+    let mut shown = Shown::start(lab, CAUSE, &nat.node, &[])?;
+    let tracer = lab.explain(Some(&nat.node), &[])?;
+
+    step("Both pods send at once, each pair of datagrams from the same source port");
+    let (lost, next) = until_lost(&nat, FIRST_PORT)?;
+    let sent = next - FIRST_PORT;
+    tell(&format!(
+        "{} of {} datagrams never arrived; insert_failed rose by {}",
+        lost.len(),
+        2 * sent,
+        nat.insert_failed()?
+    ));
+    let (verdict, _) = verdict_on_one(&tracer, &lost)?;
+    ensure!(
+        verdict["cause"] == CAUSE,
+        "dropwatch gives another cause: {}",
+        verdict["cause"]
+    );
+    shown.settle()?;
+
+    step("The advice, applied as printed");
+    for line in advice(&verdict) {
+        tell(&line);
+    }
+    fix::apply(fix::primary(&verdict)?, &tracer)?;
+
+    step("The same again");
+    for volley in 0..CALM {
+        let lost = volley::two_clients(&nat, next + volley * PAIRS)?;
+        ensure!(
+            lost.is_empty(),
+            "{} lost: the advice does not help",
+            lost.len()
+        );
+        tell(&format!("{0} of {0} datagrams arrived", 2 * PAIRS));
+    }
+
+    step("dropwatch ends");
+    shown.stop()?;
+    all_blamed(lab, &nat, tracer)?;
+    step(&format!(
+        "lost before the change: {}; lost after it: none; all of them explained",
+        lost.len()
+    ));
+    Ok(())
+}

@@ -1,0 +1,236 @@
+//! Decoys of `snat_race`: packets lost in the same places, with a hand of conntrack or after
+//! translation, for another reason.
+//!
+//! A full conntrack table is not among them: `nf_conntrack_max` is one number for the whole machine,
+//! and a namespace can only read it.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use serde_json::Value;
+
+use super::case::{FIRST_PORT, FIXED_PORT, original, translated};
+use super::{CAUSE, MASQUERADE};
+use crate::expect::{Check, is_packet, nearest_miss, packet, packet_differences};
+use crate::lab::Lab;
+use crate::scenarios::{Kind, Scenario};
+use crate::topology::nat::{Nat, POD_A_IP, POD_B_IP, Rule, WORLD_IP};
+use crate::tracer::{SLOW, Tracer};
+use crate::traffic::flow::Tuple;
+use crate::traffic::nat::{Proto, Server};
+use crate::traffic::packet::{ACK, Packet, Payload, RawSocket, SYN};
+use crate::traffic::volley::{self, DPORT, PAIRS};
+
+/// The scenarios of this file.
+pub const SCENARIOS: &[Scenario] = &[
+    Scenario {
+        name: "decoy_ct_invalid",
+        kind: Kind::Decoy,
+        about: "a rule drops what conntrack finds invalid",
+        run: ct_invalid,
+    },
+    Scenario {
+        name: "decoy_nat_exhausted",
+        kind: Kind::Decoy,
+        about: "two ports, both in use for a while: the third client has none",
+        run: |lab| nat_exhausted(lab, WHILE),
+    },
+    Scenario {
+        name: "decoy_nat_exhausted_fast",
+        kind: Kind::Decoy,
+        about: "two ports, both just taken: that is no race either",
+        run: |lab| nat_exhausted(lab, Duration::ZERO),
+    },
+    Scenario {
+        name: "decoy_drop_after_snat",
+        kind: Kind::Decoy,
+        about: "a rule drops a new connection after its translation",
+        run: |lab| drop_after_snat(lab, MASQUERADE, 41_001),
+    },
+    Scenario {
+        name: "decoy_drop_before_clash",
+        kind: Kind::Decoy,
+        about: "a rule drops a packet that would have clashed a moment later",
+        run: |lab| {
+            let fixed = Rule::Iptables(
+                "iptables-legacy",
+                "-t nat -A POSTROUTING -o eno1 -p udp -j SNAT --to-source 172.26.50.200:40000",
+            );
+            drop_after_snat(lab, fixed, FIXED_PORT)
+        },
+    },
+    Scenario {
+        name: "decoy_same_syn_twice",
+        kind: Kind::Decoy,
+        about: "no translation; the same SYN twice at once, and conntrack refuses one",
+        run: same_syn_twice,
+    },
+];
+
+const NETFILTER: &[&str] = &["netfilter", "firewall", "iptables", "nftables", "conntrack"];
+
+/// After this a connection is no newcomer: conntrack counts whole seconds.
+const WHILE: Duration = Duration::from_secs(4);
+
+/// Drops what has been translated already: 200 comes after 100, where translation happens, and
+/// before the new connection is confirmed.
+const LATE_DROP: Rule = Rule::Nft(&[
+    "add table ip late",
+    "add chain ip late out { type filter hook postrouting priority 200 ; }",
+    "add rule ip late out oifname eno1 udp dport 5353 drop",
+]);
+
+fn ct_invalid(lab: &Lab) -> Result<()> {
+    let nat = Nat::build(&[
+        MASQUERADE,
+        Rule::Iptables(
+            "iptables-legacy",
+            "-A FORWARD -m conntrack --ctstate INVALID -j DROP",
+        ),
+    ])?;
+    nat.node
+        .sysctl("net/netfilter/nf_conntrack_tcp_loose", "0")?;
+    let tracer = lab.explain(Some(&nat.node), &[])?;
+    let tuple = original(Proto::Tcp, POD_A_IP, 41_001);
+    RawSocket::open(&nat.pod_a, "eth0")?.send(&tcp(41_001, ACK)?)?;
+    plain(&nat, &tracer, &tuple, NETFILTER)?;
+    nobody_blamed(lab, &nat, tracer, 0)
+}
+
+fn nat_exhausted(lab: &Lab, pause: Duration) -> Result<()> {
+    let nat = Nat::build(&[Rule::Iptables(
+        "iptables-legacy",
+        "-t nat -A POSTROUTING -o eno1 -p udp -j SNAT --to-source 172.26.50.200:40000-40001",
+    )])?;
+    let server = Server::start(&nat, Proto::Udp)?;
+    let tracer = lab.explain(Some(&nat.node), &[])?;
+    let mut ports = Vec::new();
+    for port in [41_001, 41_002] {
+        let through = server.attempt(&nat.pod_a, POD_A_IP, port)?;
+        let through = through.context("the network is wrong: a port is free, but nothing came")?;
+        ports.push(through.seen_port);
+    }
+    ports.sort_unstable();
+    ensure!(
+        ports == [FIXED_PORT, FIXED_PORT + 1],
+        "the network is wrong: ports {ports:?}"
+    );
+    std::thread::sleep(pause);
+    let third = server.attempt(&nat.pod_b, POD_B_IP, 41_003)?;
+    ensure!(third.is_none(), "the network is wrong: it got through");
+    // It leaves as one of the two, and which one is up to the kernel.
+    let tuple = Tuple {
+        sport: None,
+        ..translated(Proto::Udp, 0)
+    };
+    let words = &["exhausted", "used up", "in use", "no free port"];
+    let verdict = plain(&nat, &tracer, &tuple, words)?;
+    let mut check = Check::new(&verdict);
+    check.eq("/facts/kind", "exhausted");
+    check.done("verdict")?;
+    nobody_blamed(lab, &nat, tracer, 1)
+}
+
+fn drop_after_snat(lab: &Lab, rule: Rule, port: u16) -> Result<()> {
+    let nat = Nat::build(&[rule])?;
+    let server = Server::start(&nat, Proto::Udp)?;
+    let tracer = lab.explain(Some(&nat.node), &[])?;
+    let first = server.attempt(&nat.pod_a, POD_A_IP, 41_000)?;
+    ensure!(first.is_some(), "the network is wrong: nothing came");
+    nat.add(&LATE_DROP)?;
+    let second = server.attempt(&nat.pod_b, POD_B_IP, 41_001)?;
+    ensure!(second.is_none(), "the network is wrong: it got through");
+    plain(&nat, &tracer, &translated(Proto::Udp, port), NETFILTER)?;
+    nobody_blamed(lab, &nat, tracer, 0)
+}
+
+fn same_syn_twice(lab: &Lab) -> Result<()> {
+    // A rule that asks for the state: without one there is no conntrack in this namespace.
+    let nat = Nat::build(&[Rule::Iptables(
+        "iptables-legacy",
+        "-A FORWARD -m conntrack --ctstate NEW -j ACCEPT",
+    )])?;
+    let tracer = lab.explain(Some(&nat.node), &[])?;
+    let sockets = [
+        RawSocket::open(&nat.pod_a, "eth0")?,
+        RawSocket::open(&nat.pod_a, "eth0")?,
+    ];
+    let server = WORLD_IP.parse()?;
+    for volley in 0.. {
+        let first = FIRST_PORT + volley * PAIRS;
+        let packets: Vec<Vec<u8>> = (first..first + PAIRS)
+            .map(|port| Ok(tcp(port, SYN)?.bytes()))
+            .collect::<Result<_>>()?;
+        volley::at_once(packets.len(), |side, pair| {
+            sockets[side].send_bytes(&packets[pair], server)
+        })?;
+        if nat.insert_failed()? > 0 {
+            break;
+        }
+        ensure!(
+            volley < 60,
+            "the network is wrong: conntrack refused nothing in {volley} volleys"
+        );
+    }
+    let refused = nat.insert_failed()?;
+    let tuple = Tuple {
+        sport: None,
+        ..original(Proto::Tcp, POD_A_IP, 0)
+    };
+    plain(&nat, &tracer, &tuple, NETFILTER)?;
+    nobody_blamed(lab, &nat, tracer, refused)
+}
+
+fn tcp(sport: u16, flags: u8) -> Result<Packet<'static>> {
+    Ok(Packet {
+        src: POD_A_IP.parse()?,
+        dst: WORLD_IP.parse()?,
+        ttl: 64,
+        payload: Payload::Tcp(sport, DPORT, flags),
+    })
+}
+
+/// Requires that the node's drop is explained without a cause; returns the verdict.
+fn plain(nat: &Nat, tracer: &Tracer, tuple: &Tuple, words: &[&str]) -> Result<Value> {
+    // The same packet may be dropped elsewhere as well: the server has no route back.
+    let ours = |line: &Value| {
+        line["type"] == "verdict"
+            && line["drop"]["netns"]["inum"] == nat.node.inum()
+            && is_packet(packet(line), tuple)
+    };
+    let Some(line) = tracer.wait(SLOW / 3, ours) else {
+        let lines: Vec<Value> = tracer.lines().into_iter().map(|line| line.value).collect();
+        bail!(
+            "no verdict for {tuple:?}\n  {}",
+            nearest_miss(&lines, "verdict", tuple)
+        )
+    };
+    let verdict = line.value;
+    let mut check = Check::new(&verdict);
+    check.eq("/cause", Value::Null);
+    check.is("/drop/packet", "the packet sent", |packet| {
+        packet_differences(packet, tuple).is_empty()
+    });
+    check.is("/drop/reason/name", "NETFILTER_DROP", |name| {
+        name.as_str()
+            .is_some_and(|name| name.ends_with("NETFILTER_DROP"))
+    });
+    check.is("/facts/class", "a text", Value::is_string);
+    check.mentions("/summary", words);
+    check.is("/fixes", "no advice about random ports", |fixes| {
+        !fixes.to_string().contains("random")
+    });
+    check.done("verdict")?;
+    Ok(verdict)
+}
+
+fn nobody_blamed(lab: &Lab, nat: &Nat, tracer: Tracer, refused: u64) -> Result<()> {
+    let finished = lab.finish(tracer)?;
+    finished.must_not_blame(CAUSE, &nat.node)?;
+    let found = nat.insert_failed()?;
+    ensure!(
+        found == refused,
+        "the network is wrong: conntrack refused {found} entries, not {refused}"
+    );
+    Ok(())
+}
