@@ -16,8 +16,8 @@ pub fn fixes(case: &Case<'_>) -> Vec<Fix> {
         fixes.push(fix(
             "Use fully random ports in this rule",
             random(rule).map(|c| case.inside(&c)).into_iter().collect(),
-            "The clash becomes rare, it does not become impossible. kube-proxy: --masquerade-all is not it; \
-             CNI plug-ins have a setting of their own. Existing connections keep their ports.",
+            "The clash becomes rare, it does not become impossible. What writes the rule (kube-proxy, a CNI \
+             plug-in) may write it anew: set it there too. Existing connections keep their ports.",
         ));
     }
     fixes.push(fix(
