@@ -13,7 +13,7 @@ pub struct CtInsert {
     pub status: u32,
     /// Conntrack zone.
     pub zone: u32,
-    /// `struct nf_conntrack_tuple` of the original direction: see [`tuple`].
+    /// `struct nf_conntrack_tuple` of the original direction: see [`mod@tuple`].
     pub original: [u8; tuple::SIZE],
     /// The same of the reply direction.
     pub reply: [u8; tuple::SIZE],
