@@ -233,8 +233,8 @@ pub fn other(drop: &Drop, view: &View<'_>) -> Option<(String, &'static str)> {
     }
     Some((
         format!(
-            "No port was left: {} was translated to {translated}, which an older connection ({}) holds. The \
-             range of the NAT rule is used up; more ports or addresses help, random ports do not.",
+            "{} was translated to {translated}, which an older connection ({}) holds. Most likely the range of \
+             the NAT rule is used up: then more ports or addresses help, and random ports do not.",
             insertion.original,
             winner.original.map_or_else(String::new, |o| o.to_string()),
         ),
