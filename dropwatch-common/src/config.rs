@@ -21,23 +21,27 @@ pub mod word {
     pub const REASON_INVALID_SOURCE: usize = 6;
     /// NOT_SPECIFIED.
     pub const REASON_NOT_SPECIFIED: usize = 7;
-    /// NETFILTER_DROP.
-    pub const REASON_NETFILTER_DROP: usize = 9;
     /// A hook keeps refusals for the drop anchor to join.
     pub const STASH: usize = 8;
+    /// NETFILTER_DROP.
+    pub const REASON_NETFILTER_DROP: usize = 9;
     /// Number of words.
     pub const COUNT: usize = 16;
 }
 
-/// Index of each word in the `LIVE` array, which the loader writes while the programs run.
+/// Index of each word in the `LIVE` array, which changes while the programs run.
 pub mod live {
     /// The budget epoch: a new one gives every drop key a new budget.
     pub const EPOCH: u32 = 0;
     /// Generation of the watch on route look-ups; 0 while it is off. What an earlier generation kept is
     /// stale.
     pub const LOOKUPS: u32 = 1;
+    /// 1 once a packet was sent to a queue program; written by the programs.
+    pub const QUEUES: u32 = 2;
+    /// 1 once IPVS detached an entry that a translation needs; written by the programs.
+    pub const DETACHED: u32 = 3;
     /// Number of words.
-    pub const COUNT: u32 = 2;
+    pub const COUNT: u32 = 4;
 }
 
 /// Four words: the wanted device name's 16 bytes as two u64, and the mask of the bytes that count.

@@ -37,6 +37,24 @@ counters! {
     SYSCTL_SEEN = 10,
     /// Writes to a watched sysctl that did not fit into the ring buffer.
     SYSCTL_RING_FULL = 11,
+    /// Packets sent to a queue program.
+    QUEUE_SEEN = 12,
+    /// Packets that came back from one.
+    QUEUE_REINJECTED = 13,
+    /// Packets whose way through a queue could not be kept (table full).
+    QUEUE_STASH_FAILED = 14,
+    /// Clashes of conntrack entries.
+    CLASH_SEEN = 15,
+    /// Clashes that could not be kept until their drop (table full).
+    CLASH_STASH_FAILED = 16,
+    /// Replies and resets of connections whose conntrack entry IPVS detached: all of them.
+    IPVS_SEEN = 17,
+    /// Those that were sent on: one reply and one reset of each connection.
+    IPVS_SUBMITTED = 18,
+    /// Those that did not fit into the ring buffer.
+    IPVS_RING_FULL = 19,
+    /// Connections that could not be remembered (table full).
+    IPVS_STASH_FAILED = 20,
 }
 
 /// What drops are counted by. The map holds it as `[u32; 6]`: see [`DropKey::words`].

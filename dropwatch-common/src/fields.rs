@@ -2,6 +2,7 @@
 //!
 //! The loader looks each one up in the running kernel's BTF and writes its offset, in bytes, into the
 //! `OFFSETS` global at the field's index; [`crate::config::ABSENT`] when this kernel has no such member.
+//! Structures of modules (`ip_vs_conn`) are looked up when programs for that module are loaded.
 
 /// One member: where it is and how long the programs take it to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,6 +94,42 @@ fields! {
     nf_conn_zone_id: "nf_conn"."zone.id", 2, optional;
     /// The tuple in a `struct nf_conntrack_tuple_hash`.
     nf_conntrack_tuple_hash_tuple: "nf_conntrack_tuple_hash"."tuple", 40, optional;
+    /// The tuple's direction: 0 original, 1 reply.
+    nf_conntrack_tuple_dir: "nf_conntrack_tuple"."dst.dir", 1, optional;
+    /// `enum nf_inet_hooks`, in the lowest byte.
+    nf_hook_state_hook: "nf_hook_state"."hook", 1, optional;
+    /// `NFPROTO_*`.
+    nf_hook_state_pf: "nf_hook_state"."pf", 1, optional;
+    /// The queued packet.
+    nf_queue_entry_skb: "nf_queue_entry"."skb", 8, optional;
+    /// Where it was queued: hook.
+    nf_queue_entry_hook: "nf_queue_entry"."state.hook", 1, optional;
+    /// Where it was queued: protocol family.
+    nf_queue_entry_pf: "nf_queue_entry"."state.pf", 1, optional;
+    /// Address family of the client's side, in the lowest byte.
+    ip_vs_conn_af: "ip_vs_conn"."af", 1, optional;
+    /// IP protocol, in the lowest byte.
+    ip_vs_conn_protocol: "ip_vs_conn"."protocol", 1, optional;
+    /// Client's address.
+    ip_vs_conn_caddr: "ip_vs_conn"."caddr", 16, optional;
+    /// Service's address.
+    ip_vs_conn_vaddr: "ip_vs_conn"."vaddr", 16, optional;
+    /// Real server's address.
+    ip_vs_conn_daddr: "ip_vs_conn"."daddr", 16, optional;
+    /// Client's port, network byte order.
+    ip_vs_conn_cport: "ip_vs_conn"."cport", 2, optional;
+    /// Service's port, network byte order.
+    ip_vs_conn_vport: "ip_vs_conn"."vport", 2, optional;
+    /// Real server's port, network byte order.
+    ip_vs_conn_dport: "ip_vs_conn"."dport", 2, optional;
+    /// `IP_VS_CONN_F_*` bits.
+    ip_vs_conn_flags: "ip_vs_conn"."flags", 4, optional;
+    /// Mark of a fwmark service.
+    ip_vs_conn_fwmark: "ip_vs_conn"."fwmark", 4, optional;
+    /// IPVS of the namespace.
+    ip_vs_conn_ipvs: "ip_vs_conn"."ipvs", 8, optional;
+    /// The namespace.
+    netns_ipvs_net: "netns_ipvs"."net", 8, optional;
     /// Namespaces of a task.
     task_struct_nsproxy: "task_struct"."nsproxy", 8, optional;
     /// Process id of a task (init pid namespace).

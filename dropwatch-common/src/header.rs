@@ -17,6 +17,8 @@ pub struct SectionHeader {
 
 /// Section kinds. A number is never used again for something else.
 pub mod kind {
+    /// Room that the writer left empty: to be stepped over by its length.
+    pub const ABSENT: u16 = 0;
     /// [`crate::record::skb_drop::SkbDrop`].
     pub const SKB_DROP: u16 = 1;
     /// [`crate::record::rp_filter::RpFilter`].
@@ -25,4 +27,12 @@ pub mod kind {
     pub const SYSCTL_WRITE: u16 = 3;
     /// [`crate::record::ct_insert::CtInsert`].
     pub const CT_INSERT: u16 = 4;
+    /// [`crate::record::ct_clash::CtClash`].
+    pub const CT_CLASH: u16 = 5;
+    /// [`crate::record::nfqueue::Nfqueue`].
+    pub const NFQUEUE: u16 = 6;
+    /// [`crate::record::stack::Stack`].
+    pub const STACK: u16 = 7;
+    /// [`crate::record::ipvs::Ipvs`].
+    pub const IPVS: u16 = 8;
 }

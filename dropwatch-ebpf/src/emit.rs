@@ -2,7 +2,8 @@
 
 use aya_ebpf::maps::ring_buf::RingBufEntry;
 use dropwatch_common::record::{
-    ct_insert::CtInsert, rp_filter::RpFilter, skb_drop::SkbDrop, sysctl_write::SysctlWrite,
+    ct_clash::CtClash, ct_insert::CtInsert, ipvs::Ipvs, nfqueue::Nfqueue, rp_filter::RpFilter,
+    skb_drop::SkbDrop, stack::Stack, sysctl_write::SysctlWrite,
 };
 
 use crate::maps::EVENTS;
@@ -11,26 +12,35 @@ use crate::maps::EVENTS;
 ///
 /// # Safety
 ///
-/// Any bytes, zeroes included, must be a valid value, and there must be no implicit padding.
+/// Any bytes, zeroes included, must be a valid value, there must be no implicit padding, and the size must be
+/// divisible by eight.
 pub unsafe trait Record: 'static {}
 
-/// A record with evidence behind it.
+/// A drop with all that can be known about it. Sections that have nothing to say are left empty.
 #[repr(C)]
-pub struct Joined<A, B> {
+pub struct WithEvidence {
     /// What the entry is about.
-    pub anchor: A,
-    /// What was joined to it.
-    pub evidence: B,
+    pub anchor: SkbDrop,
+    /// The check that refused its source.
+    pub rp_filter: RpFilter,
+    /// The packet's conntrack entry.
+    pub ct_insert: CtInsert,
+    /// The entry that was in its way.
+    pub ct_clash: CtClash,
+    /// Its way through a queue program.
+    pub nfqueue: Nfqueue,
+    /// The call chain.
+    pub stack: Stack,
 }
 
 // SAFETY: integers only; sizes and alignments are asserted where the types are defined.
 unsafe impl Record for SkbDrop {}
 // SAFETY: as above.
 unsafe impl Record for SysctlWrite {}
-// SAFETY: as above; no gap between the two, as both sizes are divisible by eight.
-unsafe impl Record for Joined<SkbDrop, RpFilter> {}
+// SAFETY: as above; no gaps between the sections, as all their sizes are divisible by eight.
+unsafe impl Record for WithEvidence {}
 // SAFETY: as above.
-unsafe impl Record for Joined<SkbDrop, CtInsert> {}
+unsafe impl Record for Ipvs {}
 
 /// A reserved, zeroed place in the ring buffer.
 pub struct Place<T: Record>(RingBufEntry<T>);
@@ -39,8 +49,12 @@ pub struct Place<T: Record>(RingBufEntry<T>);
 #[inline(always)]
 pub fn reserve<T: Record>() -> Option<Place<T>> {
     let mut entry = EVENTS.reserve::<T>(0)?;
-    // SAFETY: the reserved memory has the size of a `T`, for which zeroes are a valid value.
-    unsafe { entry.as_mut_ptr().write_bytes(0, 1) };
+    let words = entry.as_mut_ptr().cast::<u64>();
+    for at in 0..size_of::<T>() / 8 {
+        // SAFETY: the reserved memory has the size of a `T`, is aligned to eight bytes, and zeroes are a valid
+        // value. Volatile, so that it does not become a call that writes byte by byte.
+        unsafe { words.add(at).write_volatile(0) };
+    }
     Some(Place(entry))
 }
 

@@ -60,6 +60,13 @@ pub fn probe(address: *const u8, to: *mut u8, len: u32) -> bool {
     unsafe { bpf_probe_read_kernel(to.cast::<c_void>(), len, address.cast::<c_void>()) == 0 }
 }
 
+/// Copies bytes from map memory. By helper: as a plain assignment it becomes a call that moves byte by byte, which
+/// costs the verifier more than the helper costs us.
+#[inline(always)]
+pub fn copy<const N: usize>(from: &[u8; N], to: &mut [u8; N]) {
+    probe(from.as_ptr(), to.as_mut_ptr(), N as u32);
+}
+
 /// Offset of a field in bytes, or [`ABSENT`].
 #[inline(always)]
 fn offset(field: Field) -> u32 {
@@ -79,6 +86,9 @@ impl<M: Mem> Clone for Ptr<M> {
 impl<M: Mem> Copy for Ptr<M> {}
 
 impl<M: Mem> Ptr<M> {
+    /// No structure.
+    pub const NULL: Self = Self(ptr::null(), PhantomData);
+
     /// The pointer in a register.
     #[inline(always)]
     pub fn new(register: u64) -> Self {
@@ -119,6 +129,14 @@ impl<M: Mem> Ptr<M> {
         let offset = offset(field);
         (offset != ABSENT)
             .then(|| Self(self.0.wrapping_add((offset + extra) as usize), PhantomData))
+    }
+
+    /// The structure that this pointer, `extra` bytes into a field of it, lies in; `None` when absent.
+    #[inline(always)]
+    pub fn back(self, field: Field, extra: u32) -> Option<Self> {
+        let offset = offset(field);
+        (offset != ABSENT)
+            .then(|| Self(self.0.wrapping_sub((offset + extra) as usize), PhantomData))
     }
 
     /// The pointer itself.

@@ -10,7 +10,13 @@ use dropwatch_common::{
     config::{ABSENT, DEV_WORDS, live, word},
     counters,
     fields::FIELD_COUNT,
+    flow::Flow,
+    record::ct_insert::tuple,
 };
+
+/// What a hook keeps about a packet and the packet's drop lie in one call chain; more time between them
+/// means that the skb's address was used again. Generous, since a virtual CPU may be stopped in between.
+pub const JOIN_WITHIN_NS: u64 = 1_000_000_000;
 
 /// See [`dropwatch_common::names::OFFSETS`].
 #[unsafe(no_mangle)]
@@ -48,6 +54,27 @@ static LIVE: Array<u32> = Array::with_max_entries(live::COUNT, 0);
 #[map]
 pub static REFUSALS: LruHashMap<u64, Refusal> = LruHashMap::with_max_entries(1024, 0);
 
+/// Entries that were in the way of an skb's own one, on their way to the drop of that skb.
+#[map]
+pub static CLASHES: LruHashMap<u64, Clash> = LruHashMap::with_max_entries(1024, 0);
+
+/// Packets inside `nf_queue`, by skb.
+#[map]
+pub static QUEUED: LruHashMap<u64, Queued> = LruHashMap::with_max_entries(1024, 0);
+
+/// Packets that wait for a queue program's verdict, by the address of their queue entry. Room for several
+/// queues of the usual length (1024) and for segments.
+#[map]
+pub static QUEUE_ENTRIES: LruHashMap<u64, Queued> = LruHashMap::with_max_entries(16384, 0);
+
+/// Packets that came back from a queue program, by skb.
+#[map]
+pub static REINJECTED: LruHashMap<u64, Reinjected> = LruHashMap::with_max_entries(4096, 0);
+
+/// IPVS connections whose conntrack entry was detached although a translation needs it, by address.
+#[map]
+pub static DETACHED: LruHashMap<u64, Detached> = LruHashMap::with_max_entries(8192, 0);
+
 /// The last IPv4 route look-up of each CPU.
 #[map]
 pub static LAST_LOOKUP: PerCpuArray<Lookup> = PerCpuArray::with_max_entries(1, 0);
@@ -67,6 +94,66 @@ pub struct Refusal {
     pub ret: i32,
     pub oif: u32,
     pub pad: u32,
+}
+
+/// The entry that `nf_ct_resolve_clash` found in the way. Only the programs see this.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Clash {
+    /// `CLOCK_MONOTONIC`, nanoseconds.
+    pub time_ns: u64,
+    /// `IPS_*` bits.
+    pub status: u32,
+    /// Which of its tuples was found.
+    pub direction: u32,
+    pub original: [u8; tuple::SIZE],
+    pub reply: [u8; tuple::SIZE],
+}
+
+/// A packet at the moment it was queued. Only the programs see this.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Queued {
+    /// `CLOCK_MONOTONIC`, nanoseconds.
+    pub time_ns: u64,
+    pub mark: u32,
+    pub queue: u32,
+    /// `enum nf_inet_hooks` and `NFPROTO_*`.
+    pub hook: u32,
+    pub pf: u32,
+}
+
+/// A packet at the moment it came back. Only the programs see this.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Reinjected {
+    /// `CLOCK_MONOTONIC`, nanoseconds.
+    pub time_ns: u64,
+    pub mark: u32,
+    /// `NF_*`.
+    pub verdict: u32,
+    /// Bits of [`dropwatch_common::record::nfqueue::ran`].
+    pub ran: u32,
+    /// Who gave the verdict.
+    pub tgid: u32,
+    /// Hook and family always; the rest if it was seen.
+    pub queued: Queued,
+    pub comm: [u8; 16],
+    /// Its headers, to know it again by.
+    pub flow: Flow,
+}
+
+/// What a client of a detached connection had asked for. Only the programs see this.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Detached {
+    /// To know the connection again by.
+    pub ports: [u32; 3],
+    /// `IPS_*` bits of the entry.
+    pub status: u32,
+    /// Bits of [`dropwatch_common::record::ipvs::event`] that were sent on.
+    pub told: u32,
+    pub asked: [u8; tuple::SIZE],
 }
 
 /// One call of the `fib_table_lookup` tracepoint. Only the programs see this.
@@ -117,8 +204,17 @@ pub fn count(counter: u32) {
     }
 }
 
-/// One of the words that the loader changes.
+/// One of the words that change while the programs run.
 #[inline(always)]
 pub fn live(word: u32) -> u32 {
     LIVE.get(word).copied().unwrap_or(0)
+}
+
+/// Sets one of those that the programs themselves write.
+#[inline(always)]
+pub fn set_live(word: u32, value: u32) {
+    if let Some(slot) = LIVE.get_ptr_mut(word) {
+        // SAFETY: a valid slot of the array; all writers write the same value.
+        unsafe { *slot = value };
+    }
 }

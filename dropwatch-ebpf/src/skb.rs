@@ -86,8 +86,9 @@ pub fn socket_netns<M: Mem>(sk: Ptr<M>) -> u32 {
     netns(sk.follow(Field::sock_common_skc_net))
 }
 
+/// Inode number of a `struct net`; 0 when it is none.
 #[inline(always)]
-fn netns<M: Mem>(net: Ptr<M>) -> u32 {
+pub fn netns<M: Mem>(net: Ptr<M>) -> u32 {
     let inum: u32 = net.get(Field::net_ns_inum);
     if inum >= LOWEST_NS_INUM { inum } else { 0 }
 }

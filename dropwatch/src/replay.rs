@@ -119,6 +119,18 @@ impl Replayed {
                 self.pass(write.time_ns, session)?;
                 session.sysctl_write(write)?;
             }
+            Line::IpvsReply(reply) => {
+                self.pass(reply.time_ns, session)?;
+                session.ipvs_reply(reply)?;
+            }
+            Line::IpvsReset(reset) => {
+                self.pass(reset.time_ns, session)?;
+                session.ipvs_reset(reset)?;
+            }
+            Line::Probe { time_ns, status } => {
+                self.pass(time_ns, session)?;
+                session.probe(status, time_ns)?;
+            }
             Line::Fact { time_ns, key, fact } => {
                 self.pass(time_ns, session)?;
                 session.fact(key, fact, time_ns)?;

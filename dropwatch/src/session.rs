@@ -10,7 +10,12 @@ use crate::{
         engine::{Engine, Output},
     },
     facts::{Fact, FactKey},
-    model::{anchor::Drop, evidence::SysctlWrite},
+    model::{
+        anchor::Drop,
+        coverage::ProbeStatus,
+        evidence::SysctlWrite,
+        ipvs::{IpvsReply, IpvsReset},
+    },
     output::{
         Counted, Printer, Selection, Start, Summary,
         capture::{Line, Writer},
@@ -154,6 +159,38 @@ impl Session {
         Ok(())
     }
 
+    /// Takes an anomaly of IPVS.
+    pub fn ipvs_reply(&mut self, reply: Box<IpvsReply>) -> Result<()> {
+        self.keep(|| Line::IpvsReply(reply.clone()))?;
+        if !self.explain && !self.done() {
+            self.printer.ipvs_reply(&reply).context("writing output")?;
+        }
+        let time_ns = reply.time_ns;
+        self.engine.ipvs_reply(reply, &mut self.out);
+        self.handle(time_ns)
+    }
+
+    /// Takes a reset that such an anomaly earned.
+    pub fn ipvs_reset(&mut self, reset: IpvsReset) -> Result<()> {
+        self.keep(|| Line::IpvsReset(reset.clone()))?;
+        let time_ns = reset.time_ns;
+        self.engine.ipvs_reset(reset, &mut self.out);
+        self.handle(time_ns)
+    }
+
+    /// Takes the news of a probe: its module was loaded.
+    pub fn probe(&mut self, status: ProbeStatus, time_ns: u64) -> Result<()> {
+        self.keep(|| Line::Probe {
+            time_ns,
+            status: status.clone(),
+        })?;
+        self.printer
+            .probe(&status, time_ns)
+            .context("writing output")?;
+        self.engine.probe(status);
+        Ok(())
+    }
+
     /// Takes an answer.
     pub fn fact(&mut self, key: FactKey, fact: Fact, time_ns: u64) -> Result<()> {
         self.keep(|| Line::Fact {
@@ -193,7 +230,7 @@ impl Session {
         self.handle(time_ns)?;
         cases.retain(|c| !self.hidden.contains(&c.case));
         if self.explain {
-            self.shown = cases.iter().map(|c| c.total).sum();
+            self.shown = cases.iter().map(|c| c.drops).sum();
         } else {
             cases.clear();
         }

@@ -18,6 +18,8 @@ use dropwatch_common::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::attach::load::Attached;
+
 /// The ledger. Every number is exact; `balanced` says whether they add up.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ledger {
@@ -165,10 +167,14 @@ impl Counters {
 /// Calls that the kernel left out because a program was running already on that CPU (5.12 and later),
 /// summed over all programs, from their fdinfo.
 #[must_use]
-pub fn recursion_misses(ebpf: &Ebpf) -> u64 {
-    ebpf.programs()
-        .filter_map(|(_, program)| {
-            let fd = program.fd().ok()?.as_fd().as_raw_fd();
+pub fn recursion_misses(attached: &Attached) -> u64 {
+    let of_aya = attached.ebpf.programs().filter_map(|(_, program)| {
+        let fd = program.fd().ok()?;
+        Some(fd.as_fd().as_raw_fd())
+    });
+    of_aya
+        .chain(attached.late.modules().programs())
+        .filter_map(|fd| {
             let info = fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).ok()?;
             let line = info
                 .lines()

@@ -1,4 +1,4 @@
-//! The conntrack entry of a packet that was dropped before the entry could be inserted.
+//! The conntrack entry that hung on a dropped packet; of a new connection often one that was never inserted.
 
 use super::Section;
 use crate::header::{SectionHeader, kind};
@@ -12,7 +12,9 @@ pub struct CtInsert {
     /// `IPS_*` bits of the entry (include/uapi/linux/netfilter/nf_conntrack_common.h).
     pub status: u32,
     /// Conntrack zone.
-    pub zone: u32,
+    pub zone: u16,
+    /// `enum ip_conntrack_info`: what the packet is to the connection (same file).
+    pub info: u16,
     /// `struct nf_conntrack_tuple` of the original direction: see [`mod@tuple`].
     pub original: [u8; tuple::SIZE],
     /// The same of the reply direction.
@@ -21,7 +23,7 @@ pub struct CtInsert {
 
 impl Section for CtInsert {
     const KIND: u16 = kind::CT_INSERT;
-    const VERSION: u16 = 1;
+    const VERSION: u16 = 2;
 }
 
 /// Places in `struct nf_conntrack_tuple` (include/net/netfilter/nf_conntrack_tuple.h): the same from 5.10

@@ -1,8 +1,12 @@
 //! One wire structure per hook, in a file of the hook's name.
 
+pub mod ct_clash;
 pub mod ct_insert;
+pub mod ipvs;
+pub mod nfqueue;
 pub mod rp_filter;
 pub mod skb_drop;
+pub mod stack;
 pub mod sysctl_write;
 
 /// A section of known kind and layout.
@@ -20,6 +24,17 @@ pub trait Section: Copy {
     fn header() -> crate::header::SectionHeader {
         crate::header::SectionHeader {
             kind: Self::KIND,
+            version: Self::VERSION,
+            len: size_of::<Self>() as u32,
+        }
+    }
+
+    /// The header of room for such a section that is left empty.
+    #[must_use]
+    #[inline(always)]
+    fn absent() -> crate::header::SectionHeader {
+        crate::header::SectionHeader {
+            kind: crate::header::kind::ABSENT,
             version: Self::VERSION,
             len: size_of::<Self>() as u32,
         }

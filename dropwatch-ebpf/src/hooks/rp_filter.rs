@@ -30,13 +30,9 @@ use dropwatch_common::{
 use crate::{
     call::Call,
     kread::{Mem, Ptr},
-    maps::{self, LAST_LOOKUP, Lookup, REFUSALS, Refusal, config, count},
+    maps::{self, JOIN_WITHIN_NS, LAST_LOOKUP, Lookup, REFUSALS, Refusal, config, count},
     skb::{self, Skb},
 };
-
-/// A refusal and its drop lie in one call chain; more time between them means that the skb's address was
-/// used again. Generous, since a virtual CPU may be stopped in between.
-const JOIN_WITHIN_NS: u64 = 1_000_000_000;
 
 /// `ip_handle_martian_source(dev, in_dev, skb, daddr, saddr)`, 5.10 to 7.2.
 #[fentry(function = "ip_handle_martian_source")]
@@ -159,52 +155,54 @@ fn looked_up<C: Call>(ctx: &C) {
     };
 }
 
-/// Why a drop is taken for a refused source: what a hook kept of it, if one did.
-pub struct Seen(Option<Refusal>);
-
 /// Whether this drop is about a refused source, by its reason or by a hook's word.
 #[inline(always)]
-pub fn refusal<M: Mem>(skb: &Skb<M>, reason: u32) -> Option<Seen> {
-    let by_reason = reason == config(word::REASON_RPFILTER)
+pub fn refused<M: Mem>(skb: &Skb<M>, reason: u32) -> bool {
+    if reason == config(word::REASON_RPFILTER)
         || reason == config(word::REASON_LOCAL_SOURCE)
-        || reason == config(word::REASON_INVALID_SOURCE);
+        || reason == config(word::REASON_INVALID_SOURCE)
+    {
+        return true;
+    }
     // Without a name for it (martians up to 6.12, everything on 5.10) only a hook can tell.
     let unnamed = reason == 0 || reason == config(word::REASON_NOT_SPECIFIED);
-    if !by_reason && !unnamed {
-        return None;
-    }
-    let kept = if config(word::STASH) == 1 {
-        take(skb)
-    } else {
-        None
-    };
-    (by_reason || kept.is_some()).then_some(Seen(kept))
+    unnamed && kept(skb).is_some()
 }
 
-/// Takes out what a hook kept of this very packet.
+/// What a hook kept of this very packet.
 #[inline(always)]
-fn take<M: Mem>(skb: &Skb<M>) -> Option<Refusal> {
-    let id = skb.0.id();
-    // SAFETY: copied at once; an entry recycled meanwhile by the LRU fails the checks below.
-    let kept = unsafe { REFUSALS.get(id) }.copied()?;
-    let _ = REFUSALS.remove(id);
-    // SAFETY: a helper without preconditions.
-    let age = unsafe { bpf_ktime_get_ns() }.wrapping_sub(kept.time_ns);
-    if age > JOIN_WITHIN_NS || skb.ipv4_addresses() != Some([kept.saddr, kept.daddr]) {
+fn kept<M: Mem>(skb: &Skb<M>) -> Option<&'static Refusal> {
+    if config(word::STASH) != 1 {
         return None;
     }
-    count(counters::RP_JOINED);
-    Some(kept)
+    // SAFETY: read at once; an entry recycled meanwhile by the LRU fails the checks below.
+    let kept = unsafe { REFUSALS.get(skb.0.id()) }?;
+    // SAFETY: a helper without preconditions.
+    let age = unsafe { bpf_ktime_get_ns() }.wrapping_sub(kept.time_ns);
+    (age <= JOIN_WITHIN_NS && skb.ipv4_addresses() == Some([kept.saddr, kept.daddr]))
+        .then_some(kept)
 }
 
 /// Fills a zeroed record.
 #[inline(always)]
-pub fn fill<M: Mem>(record: &mut RpFilter, seen: &Seen, dev: Option<Ptr<M>>, flow: &Flow) {
+pub fn fill<M: Mem>(
+    record: &mut RpFilter,
+    skb: &Skb<M>,
+    refused: bool,
+    dev: Option<Ptr<M>>,
+    flow: &Flow,
+) {
+    if !refused {
+        record.header = RpFilter::absent();
+        return;
+    }
     record.header = RpFilter::header();
-    if let Some(kept) = &seen.0 {
+    if let Some(kept) = kept(skb) {
+        count(counters::RP_JOINED);
         record.ran |= kept.ran;
         record.ret = kept.ret;
         record.oif = kept.oif;
+        let _ = REFUSALS.remove(skb.0.id());
     }
     if let Some(mode) = dev.and_then(skb::rp_filter_mode) {
         record.ran |= ran::MODE;

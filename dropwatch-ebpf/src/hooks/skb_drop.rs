@@ -4,9 +4,12 @@
 //! 5.10 `(skb, location)`, 5.17 adds `reason`, 6.11 adds `rx_sk`.
 
 use aya_ebpf::{
+    EbpfContext,
     helpers::{
         bpf_get_current_pid_tgid,
-        generated::{bpf_get_current_comm, bpf_get_smp_processor_id, bpf_ktime_get_ns},
+        generated::{
+            bpf_get_current_comm, bpf_get_smp_processor_id, bpf_get_stack, bpf_ktime_get_ns,
+        },
     },
     macros::{btf_tracepoint, raw_tracepoint},
     programs::{BtfTracePointContext, RawTracePointContext},
@@ -15,20 +18,18 @@ use dropwatch_common::{
     config::{live, word},
     counters::{self, DropKey, tally},
     fields::Field,
-    flow::Flow,
     header::kind,
     record::{
         Section,
-        ct_insert::CtInsert,
-        rp_filter::RpFilter,
         skb_drop::{SkbDrop, flags},
+        stack::Stack,
     },
 };
 
-use super::{ct_insert, rp_filter};
+use super::{ct_insert, nfqueue, rp_filter};
 use crate::{
     call::Call,
-    emit::{self, Joined, Record},
+    emit::{self, WithEvidence},
     filter,
     kread::Ptr,
     maps::{self, config, count},
@@ -74,7 +75,7 @@ impl<C: Call> Drop<C> {
 }
 
 #[inline(always)]
-fn dropped<C: Call>(ctx: &C) {
+fn dropped<C: Call + EbpfContext>(ctx: &C) {
     let Some(counters) = maps::counters() else {
         return;
     };
@@ -84,7 +85,7 @@ fn dropped<C: Call>(ctx: &C) {
 
 /// Does everything; returns the counter that says what became of the drop.
 #[inline(always)]
-fn handle<C: Call>(ctx: &C) -> u32 {
+fn handle<C: Call + EbpfContext>(ctx: &C) -> u32 {
     let Some(drop) = look(ctx) else {
         return counters::NOT_PACKET;
     };
@@ -97,24 +98,15 @@ fn handle<C: Call>(ctx: &C) -> u32 {
         reason: drop.reason,
         ifindex: drop.ifindex,
         netns: drop.netns,
-        evidence: match evidence {
-            Evidence::None => 0,
-            Evidence::Refusal(_) => kind::RP_FILTER.into(),
-            Evidence::NotInserted(_) => kind::CT_INSERT.into(),
-        },
+        evidence: evidence.kind(),
     };
     if !tally(&key) {
         return counters::SUPPRESSED;
     }
-    let sent = match evidence {
-        Evidence::None => send::<C>(&drop),
-        Evidence::Refusal(refusal) => send_joined::<C, RpFilter>(&drop, |record, flow| {
-            let dev = (drop.ifindex != 0).then_some(drop.dev);
-            rp_filter::fill(record, &refusal, dev, flow);
-        }),
-        Evidence::NotInserted(entry) => send_joined::<C, CtInsert>(&drop, |record, _| {
-            ct_insert::fill(record, &entry);
-        }),
+    let sent = if evidence.is_none() {
+        send(&drop)
+    } else {
+        send_with(ctx, &drop, &evidence)
     };
     if sent {
         counters::SUBMITTED
@@ -123,22 +115,58 @@ fn handle<C: Call>(ctx: &C) -> u32 {
     }
 }
 
-/// What other hooks, or the packet itself, show about the drop.
-enum Evidence {
-    None,
-    Refusal(rp_filter::Seen),
-    NotInserted(ct_insert::Entry),
+/// What other hooks, or the packet itself, show about the drop. Plain words: an enum's unused parts would be
+/// registers that nobody wrote, which verifiers refuse.
+struct Evidence {
+    /// A source-address check refused it.
+    refused: bool,
+    /// Netfilter dropped it, or may have.
+    netfilter: bool,
+    entry: ct_insert::Entry,
+    trip: nfqueue::Trip,
+}
+
+impl Evidence {
+    #[inline(always)]
+    fn is_none(&self) -> bool {
+        !self.refused && !self.netfilter
+    }
+
+    /// What tells this kind of drop from more usual ones at the same place.
+    #[inline(always)]
+    fn kind(&self) -> u32 {
+        if self.refused {
+            kind::RP_FILTER.into()
+        } else if self.trip != nfqueue::NO_TRIP {
+            kind::NFQUEUE.into()
+        } else if self.entry.not_inserted() {
+            kind::CT_INSERT.into()
+        } else {
+            0
+        }
+    }
 }
 
 #[inline(always)]
 fn evidence<C: Call>(drop: &Drop<C>) -> Evidence {
-    if let Some(refusal) = rp_filter::refusal(&drop.skb, drop.reason) {
-        return Evidence::Refusal(refusal);
+    let mut evidence = Evidence {
+        refused: rp_filter::refused(&drop.skb, drop.reason),
+        netfilter: false,
+        entry: ct_insert::Entry::NONE,
+        trip: nfqueue::NO_TRIP,
+    };
+    // What a queue program sends to its death has no reason of its own, nor has anything before 5.17.
+    let reason = drop.reason;
+    if !evidence.refused
+        && (reason == config(word::REASON_NETFILTER_DROP)
+            || reason == config(word::REASON_NOT_SPECIFIED)
+            || reason == 0)
+    {
+        evidence.netfilter = true;
+        evidence.entry = ct_insert::entry(&drop.skb);
+        evidence.trip = nfqueue::trip(&drop.skb);
     }
-    match ct_insert::entry(&drop.skb, drop.reason) {
-        Some(entry) => Evidence::NotInserted(entry),
-        None => Evidence::None,
-    }
+    evidence
 }
 
 /// Reads what identifies the drop; `None` when it is no network packet.
@@ -221,24 +249,31 @@ fn send<C: Call>(drop: &Drop<C>) -> bool {
 }
 
 #[inline(always)]
-fn send_joined<C: Call, E: 'static>(
-    drop: &Drop<C>,
-    fill_evidence: impl FnOnce(&mut E, &Flow),
-) -> bool
-where
-    Joined<SkbDrop, E>: Record,
-{
-    let Some(mut place) = emit::reserve::<Joined<SkbDrop, E>>() else {
+fn send_with<C: Call + EbpfContext>(ctx: &C, drop: &Drop<C>, evidence: &Evidence) -> bool {
+    let Some(mut place) = emit::reserve::<WithEvidence>() else {
         return false;
     };
     let record = place.record();
     fill(&mut record.anchor, drop);
-    fill_evidence(&mut record.evidence, &record.anchor.flow);
+    let flow = &record.anchor.flow;
+    let dev = (drop.ifindex != 0).then_some(drop.dev);
+    rp_filter::fill(
+        &mut record.rp_filter,
+        &drop.skb,
+        evidence.refused,
+        dev,
+        flow,
+    );
+    ct_insert::fill(&mut record.ct_insert, &evidence.entry);
+    ct_insert::fill_clash(&mut record.ct_clash, &evidence.entry);
+    nfqueue::fill(&mut record.nfqueue, &drop.skb, evidence.trip, flow);
+    fill_stack(&mut record.stack, ctx, evidence.netfilter);
     place.submit();
     true
 }
 
-/// Fills a zeroed record.
+/// Fills a zeroed record. The headers are parsed in its own memory, which the verifier does not follow byte by byte:
+/// on the stack every way through the parser would be another state to it.
 #[inline(always)]
 fn fill<C: Call>(record: &mut SkbDrop, drop: &Drop<C>) {
     record.header = SkbDrop::header();
@@ -267,4 +302,24 @@ fn fill<C: Call>(record: &mut SkbDrop, drop: &Drop<C>) {
             drop.skb.network_header(),
             &mut record.flow,
         );
+}
+
+/// Fills a zeroed record with the call chain, if it is wanted.
+#[inline(always)]
+fn fill_stack<C: EbpfContext>(record: &mut Stack, ctx: &C, wanted: bool) {
+    if !wanted {
+        record.header = Stack::absent();
+        return;
+    }
+    record.header = Stack::header();
+    // SAFETY: the context is this program's own; the helper writes at most the length given, which is the
+    // field's.
+    unsafe {
+        bpf_get_stack(
+            ctx.as_ptr(),
+            (&raw mut record.frames).cast(),
+            size_of_val(&record.frames) as u32,
+            0,
+        )
+    };
 }

@@ -66,11 +66,17 @@ fn watched(sysctl: *mut bpf_sysctl) -> bool {
             BPF_F_SYSCTL_BASE_NAME.into(),
         )
     };
-    len == 9
-        && u64::from_ne_bytes([
-            name[0], name[1], name[2], name[3], name[4], name[5], name[6], name[7],
-        ]) == u64::from_ne_bytes(*b"rp_filte")
-        && name[8] == b'r'
+    let first = u64::from_ne_bytes([
+        name[0], name[1], name[2], name[3], name[4], name[5], name[6], name[7],
+    ]);
+    let is = |wanted: &[u8; 9]| {
+        let eight = [
+            wanted[0], wanted[1], wanted[2], wanted[3], wanted[4], wanted[5], wanted[6], wanted[7],
+        ];
+        first == u64::from_ne_bytes(eight) && name[8] == wanted[8]
+    };
+    // `net.ipv4.conf.*.rp_filter` and `net.ipv4.vs.conntrack`.
+    len == 9 && (is(b"rp_filter") || is(b"conntrack"))
 }
 
 #[inline(always)]

@@ -2,7 +2,6 @@
 
 use std::{
     io::{self, BufWriter, IsTerminal as _, Stdout},
-    sync::{Arc, OnceLock},
     thread,
     time::{Duration, Instant},
 };
@@ -26,7 +25,7 @@ use crate::{
     exit::Failure,
     facts::{Fact, FactKey, reader::Reader, sysctl_files},
     ingest::{
-        decode::{Decoder, Event},
+        decode::{Decoder, Event, Pending},
         live::Live,
     },
     kernel::{
@@ -82,7 +81,7 @@ async fn live(config: &Config) -> Result<()> {
         .as_deref()
         .map(ReadyFile::new)
         .transpose()?;
-    let (mut attached, decoder) = attach(config)?;
+    let (mut attached, mut decoder) = attach(config)?;
     let mut ring = Live::new(&mut attached.ebpf)?;
     let mut counters = Counters::new(&mut attached.ebpf)?;
     // What the programs themselves have to say: only that something which should not happen did.
@@ -136,6 +135,14 @@ async fn live(config: &Config) -> Result<()> {
                 words.flush();
                 counters.advance()?;
                 watch.tick(&mut attached, &mut counters)?;
+                let news = attached.late.advance(None);
+                if !news.is_empty() {
+                    // The module's functions have names now.
+                    decoder.renew(symbols_aside());
+                }
+                for status in news {
+                    session.probe(status, monotonic_ns())?;
+                }
                 session.advance(monotonic_ns())?;
             }
             ready = ring.ready() => {
@@ -150,7 +157,7 @@ async fn live(config: &Config) -> Result<()> {
     }
 
     // Detach, then read what is left: after that the numbers stand still.
-    let recursion = recursion_misses(&attached.ebpf);
+    let recursion = recursion_misses(&attached);
     drop(attached);
     settle(&mut ring, &decoder, &mut session, &counters)?;
     last_answers(&mut session, &facts, &mut answered).await?;
@@ -183,10 +190,10 @@ fn attach(config: &Config) -> Result<(Attached, Decoder)> {
     // Two readers of the same BTF: aya needs its own form to name functions to the kernel, and that form
     // does not give out structure members. Side by side they take as long as one. The same thread then
     // reads the symbols: nobody waits for them before the first drop.
-    let symbols = Arc::new(OnceLock::new());
+    let symbols = Pending::default();
     let (parsed, theirs) = std::sync::mpsc::channel();
     {
-        let (path, symbols) = (path.clone(), Arc::clone(&symbols));
+        let (path, symbols) = (path.clone(), Pending::clone(&symbols));
         thread::spawn(move || {
             // Nobody listens when our own reading of BTF failed first.
             let _ = parsed.send(Btf::parse_file(path, aya::Endianness::default()));
@@ -207,6 +214,16 @@ fn attach(config: &Config) -> Result<(Attached, Decoder)> {
     // an enum for a return type in the same release, which BTF shows.
     let decoder = Decoder::new(reasons, symbols, btf.returns_enum("ip_route_input_noref"));
     Ok((attached, decoder))
+}
+
+/// Has the symbols read by a thread of its own: nobody waits for them before the next drop.
+fn symbols_aside() -> Pending<Symbols> {
+    let symbols = Pending::default();
+    let theirs = Pending::clone(&symbols);
+    thread::spawn(move || {
+        let _ = theirs.set(Symbols::read());
+    });
+    symbols
 }
 
 fn start(attached: &Attached) -> Start {
@@ -266,6 +283,8 @@ fn take(entry: Option<Event>, session: &mut Session) -> Result<()> {
     match entry {
         Some(Event::Drop(drop)) => session.dropped(drop),
         Some(Event::SysctlWrite(write)) => session.sysctl_write(write),
+        Some(Event::IpvsReply(reply)) => session.ipvs_reply(reply),
+        Some(Event::IpvsReset(reset)) => session.ipvs_reset(*reset),
         None => session.undecodable(),
     }
 }

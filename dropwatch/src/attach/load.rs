@@ -7,25 +7,26 @@ use aya::{
     Btf, Ebpf, EbpfLoader, include_bytes_aligned,
     programs::{CgroupAttachMode, Program, ProgramError},
 };
-use dropwatch_common::{
-    config::{ABSENT, DEV_WORDS, word},
-    fields::FIELD_COUNT,
-    names,
-};
+use dropwatch_common::names;
 
 use super::{
     cgroup,
+    globals::Globals,
+    late::Late,
+    module::{self, Modules},
     on_demand::OnDemand,
     plan::{Forced, Step, View, plan},
-    spec::{Flavour, LOOKUP, PROBES, REFUSAL, Variant},
+    spec::{Flavour, LOOKUP, PROBES, Variant},
 };
 use crate::{
     exit::Failure,
-    kernel::{btf::KernelBtf, layout, reasons::Reasons},
+    kernel::{btf::KernelBtf, reasons::Reasons},
     model::coverage::{Coverage, ProbeStatus},
 };
 
-static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/dropwatch-ebpf.o"));
+/// The eBPF object.
+pub(super) static OBJECT: &[u8] =
+    include_bytes_aligned!(concat!(env!("OUT_DIR"), "/dropwatch-ebpf.o"));
 
 /// Settings of the kernel side.
 #[derive(Clone, Debug, Default)]
@@ -50,6 +51,8 @@ pub struct Attached {
     pub coverage: Coverage,
     /// The watch on route look-ups, where it could be loaded.
     pub lookups: Option<OnDemand>,
+    /// Programs on functions of modules, and those that wait for their module.
+    pub late: Late,
 }
 
 /// Attaches everything that this kernel offers.
@@ -67,14 +70,23 @@ pub fn attach(
     let view = view(btf, reasons);
     let steps = plan(&view, &settings.forced);
     raise_memlock();
-    let mut ebpf = create(btf, aya_btf, reasons, settings, &steps)?;
+    let globals = Globals::new(btf, reasons, settings, &steps)?;
+    let mut ebpf = create(aya_btf, &globals, settings.ring_bytes)?;
     log::debug!("maps created");
+    let mut late = Late::new(Modules::new(&ebpf, globals)?);
     let mut coverage = Coverage {
         rp_filter_reason: view.rp_filter_reason,
         ..Coverage::default()
     };
     let mut lookups = None;
     for step in &steps {
+        if let Some(module) = step.module {
+            late.add(module, step.clone());
+        }
+    }
+    coverage.probes.extend(late.advance(Some(btf)));
+    coverage.probes.extend(late.awaited());
+    for step in steps.iter().filter(|step| step.module.is_none()) {
         let (status, variant) = attach_step(&mut ebpf, aya_btf, step);
         if step.probe.name == LOOKUP.name {
             lookups = variant.map(OnDemand::new);
@@ -94,6 +106,7 @@ pub fn attach(
         ebpf,
         coverage,
         lookups,
+        late,
     })
 }
 
@@ -111,6 +124,7 @@ fn refusal(text: &str) -> Failure {
 fn view(btf: &KernelBtf, reasons: &Reasons) -> View {
     let mut view = View {
         kprobes: Path::new("/sys/bus/event_source/devices/kprobe").exists(),
+        modules: module::supported(),
         rp_filter_reason: reasons.number("IP_RPFILTER").is_some(),
         ..View::default()
     };
@@ -131,69 +145,18 @@ fn view(btf: &KernelBtf, reasons: &Reasons) -> View {
 }
 
 /// Creates the maps and fills the globals.
-fn create(
-    btf: &KernelBtf,
-    aya_btf: &Btf,
-    reasons: &Reasons,
-    settings: &Settings,
-    steps: &[Step],
-) -> Result<Ebpf> {
-    let offsets: [u32; FIELD_COUNT] =
-        layout::offsets(btf).map_err(|e| Failure::Unsupported.because(format!("{e:#}")))?;
-    let planned = |probe: &str| {
-        steps
-            .iter()
-            .any(|s| s.probe.name == probe && !s.variants.is_empty())
-    };
-    let number = |name: &str| reasons.number(name).unwrap_or(ABSENT);
-    let mut config = [0u32; word::COUNT];
-    config[word::KFREE_SKB_ARGS] = btf.tracepoint_args("kfree_skb").unwrap_or(2);
-    config[word::BUDGET] = settings.budget;
-    config[word::NETNS] = settings.netns.unwrap_or(0);
-    config[word::DEV] = settings.dev.is_some().into();
-    config[word::REASON_RPFILTER] = number("IP_RPFILTER");
-    config[word::REASON_LOCAL_SOURCE] = number("IP_LOCAL_SOURCE");
-    config[word::REASON_INVALID_SOURCE] = number("IP_INVALID_SOURCE");
-    config[word::REASON_NETFILTER_DROP] = number("NETFILTER_DROP");
-    config[word::REASON_NOT_SPECIFIED] = number("NOT_SPECIFIED");
-    config[word::STASH] = planned(REFUSAL.name).into();
-    let dev = dev_filter(settings.dev.as_deref().unwrap_or_default());
+fn create(aya_btf: &Btf, globals: &Globals, ring_bytes: u32) -> Result<Ebpf> {
     EbpfLoader::new()
         .btf(Some(aya_btf))
-        .override_global(names::OFFSETS, &offsets, true)
-        .override_global(names::CONFIG, &config, true)
-        .override_global(names::DEV_FILTER, &dev, true)
-        .map_max_entries(names::EVENTS, settings.ring_bytes)
+        .override_global(names::OFFSETS, &globals.offsets, true)
+        .override_global(names::CONFIG, &globals.config, true)
+        .override_global(names::DEV_FILTER, &globals.dev, true)
+        .map_max_entries(names::EVENTS, ring_bytes)
         .load(OBJECT)
         .map_err(|e| {
             let text = chain(&anyhow!(e));
             refusal(&text).because(format!("creating the eBPF maps: {text}"))
         })
-}
-
-/// Name and mask as four words: see [`dropwatch_common::config::DEV_WORDS`].
-fn dev_filter(pattern: &str) -> [u64; DEV_WORDS] {
-    let (name, prefix) = match pattern.strip_suffix('*') {
-        Some(name) => (name, true),
-        None => (pattern, false),
-    };
-    let mut bytes = [0u8; 16];
-    let mut mask = [0u8; 16];
-    let len = name.len().min(15);
-    bytes[..len].copy_from_slice(&name.as_bytes()[..len]);
-    // The NUL behind an exact name counts too.
-    mask[..if prefix { len } else { len + 1 }].fill(0xff);
-    let word = |b: &[u8; 16], at: usize| {
-        let mut eight = [0u8; 8];
-        eight.copy_from_slice(&b[at..at + 8]);
-        u64::from_ne_bytes(eight)
-    };
-    [
-        word(&bytes, 0),
-        word(&bytes, 8),
-        word(&mask, 0),
-        word(&mask, 8),
-    ]
 }
 
 /// Tries a probe's variants in order.
@@ -218,6 +181,7 @@ fn attach_step(ebpf: &mut Ebpf, btf: &Btf, step: &Step) -> (ProbeStatus, Option<
                     flavour: Some(variant.flavour.name().into()),
                     attached: true,
                     why: on_demand.map(Into::into),
+                    awaits: None,
                 };
                 return (status, Some(*variant));
             }
@@ -239,6 +203,7 @@ fn attach_step(ebpf: &mut Ebpf, btf: &Btf, step: &Step) -> (ProbeStatus, Option<
         flavour: None,
         attached: false,
         why: Some(refused.join("; ")),
+        awaits: None,
     };
     (status, None)
 }
@@ -290,7 +255,7 @@ fn attach_variant(ebpf: &mut Ebpf, variant: &Variant) -> Result<()> {
 }
 
 /// An error with its causes on one line, without a verifier log (that goes to the debug log).
-fn chain(error: &anyhow::Error) -> String {
+pub(super) fn chain(error: &anyhow::Error) -> String {
     if let Some(ProgramError::LoadError { io_error, .. }) = error.downcast_ref::<ProgramError>() {
         return format!("BPF_PROG_LOAD: {io_error}");
     }
@@ -304,24 +269,5 @@ fn raise_memlock() {
     use nix::sys::resource::{RLIM_INFINITY, Resource, setrlimit};
     if let Err(e) = setrlimit(Resource::RLIMIT_MEMLOCK, RLIM_INFINITY, RLIM_INFINITY) {
         log::debug!("raising RLIMIT_MEMLOCK: {e}");
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_exact_name_ends_with_its_nul_and_a_prefix_does_not() {
-        let exact = dev_filter("eth0");
-        assert_eq!(exact[0].to_ne_bytes(), *b"eth0\0\0\0\0");
-        assert_eq!(
-            exact[2].to_ne_bytes(),
-            [0xff, 0xff, 0xff, 0xff, 0xff, 0, 0, 0]
-        );
-        let prefix = dev_filter("lxc*");
-        assert_eq!(prefix[2].to_ne_bytes(), [0xff, 0xff, 0xff, 0, 0, 0, 0, 0]);
-        let longest = dev_filter("abcdefghijklmno");
-        assert_eq!(longest[3], u64::MAX);
     }
 }

@@ -1,8 +1,12 @@
 //! Getting the eBPF programs into the kernel: what there is ([`spec`]), what to try on this kernel
-//! ([`plan`], pure), and doing it ([`load`]).
+//! ([`plan`], pure), and doing it ([`load`]; [`module`] for functions of modules).
 
 mod cgroup;
+mod globals;
+pub mod late;
 pub mod load;
+pub mod module;
 pub mod on_demand;
 pub mod plan;
 pub mod spec;
+mod sys;

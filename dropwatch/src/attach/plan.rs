@@ -13,6 +13,8 @@ pub struct View {
     pub functions: Vec<&'static str>,
     /// Whether kprobes exist.
     pub kprobes: bool,
+    /// Whether the kernel can load modules, which then have the functions that it does not have itself.
+    pub modules: bool,
     /// Whether the drop reason tells the reverse-path filter from other source checks.
     pub rp_filter_reason: bool,
 }
@@ -27,6 +29,8 @@ pub struct Step {
     pub probe: &'static Probe,
     /// Variants to try in this order.
     pub variants: Vec<Variant>,
+    /// The module that they are to be attached in, once it is there; `None` when they are in the kernel.
+    pub module: Option<&'static str>,
     /// Variants left out, and why.
     pub skipped: Vec<(Variant, String)>,
 }
@@ -44,6 +48,7 @@ fn step(probe: &'static Probe, view: &View, forced: &Forced) -> Step {
     let mut step = Step {
         probe,
         variants: Vec::new(),
+        module: None,
         skipped: Vec::new(),
     };
     for variant in ordered(probe, view) {
@@ -58,6 +63,10 @@ fn step(probe: &'static Probe, view: &View, forced: &Forced) -> Step {
             None => step.variants.push(variant),
         }
     }
+    let first = step.variants.first();
+    step.module = first
+        .filter(|v| !view.functions.contains(&v.target))
+        .and_then(|v| v.module);
     step
 }
 
@@ -73,13 +82,19 @@ fn ordered(probe: &'static Probe, view: &View) -> Vec<Variant> {
 
 fn unavailable(variant: &Variant, view: &View) -> Option<String> {
     let Variant {
-        flavour, target, ..
+        flavour,
+        target,
+        module,
+        ..
     } = variant;
     match flavour {
         Flavour::Btf | Flavour::Raw => (!view.tracepoints.contains_key(target))
             .then(|| format!("this kernel has no tracepoint {target}")),
-        Flavour::Fentry | Flavour::Fexit => (!view.functions.contains(target))
-            .then(|| format!("this kernel's BTF has no function {target}")),
+        Flavour::Fentry | Flavour::Fexit => {
+            let may_come = module.is_some() && view.modules;
+            (!may_come && !view.functions.contains(target))
+                .then(|| format!("this kernel's BTF has no function {target}"))
+        }
         Flavour::Kprobe if !view.kprobes => Some("this kernel has no kprobes".into()),
         Flavour::Kprobe => None,
         // Whether the kernel has it shows when it is tried.
@@ -96,6 +111,7 @@ mod tests {
             tracepoints: [("kfree_skb", 4), ("fib_table_lookup", 4)].into(),
             functions: vec!["ip_handle_martian_source", "fib_validate_source"],
             kprobes: true,
+            modules: true,
             rp_filter_reason: true,
         }
     }
@@ -153,5 +169,23 @@ mod tests {
             flavours(&plan(&modern(), &forced), "refusal"),
             [Flavour::Fexit]
         );
+    }
+
+    #[test]
+    fn a_function_is_looked_for_in_its_module_unless_the_kernel_has_it() {
+        let module = |view: &View| {
+            let steps = plan(view, &Forced::new());
+            let step = steps.iter().find(|s| s.probe.name == "reinject");
+            step.map(|s| (s.variants.len(), s.module))
+        };
+        assert_eq!(module(&modern()), Some((1, Some("nfnetlink_queue"))));
+        let mut built_in = modern();
+        built_in.functions.push("nfqnl_reinject");
+        assert_eq!(module(&built_in), Some((1, None)));
+        let none = View {
+            modules: false,
+            ..modern()
+        };
+        assert_eq!(module(&none), Some((0, None)));
     }
 }

@@ -43,6 +43,8 @@ pub struct Variant {
     pub program: &'static str,
     /// Tracepoint or function.
     pub target: &'static str,
+    /// Module that has the function, where the kernel itself does not.
+    pub module: Option<&'static str>,
 }
 
 /// One question to the kernel.
@@ -65,6 +67,30 @@ const fn variant(flavour: Flavour, program: &'static str, target: &'static str) 
         flavour,
         program,
         target,
+        module: None,
+    }
+}
+
+const fn in_module(
+    flavour: Flavour,
+    program: &'static str,
+    target: &'static str,
+    module: &'static str,
+) -> Variant {
+    Variant {
+        module: Some(module),
+        ..variant(flavour, program, target)
+    }
+}
+
+/// A probe that nothing but its own evidence depends on.
+const fn probe(name: &'static str, hook: &'static str, variants: &'static [Variant]) -> Probe {
+    Probe {
+        name,
+        hook,
+        required: false,
+        on_demand: None,
+        variants,
     }
 }
 
@@ -131,5 +157,104 @@ pub const SYSCTL: Probe = Probe {
     )],
 };
 
-/// All probes in the order of attaching: the anchor last, so that no drop comes before its evidence.
-pub const PROBES: [&Probe; 4] = [&REFUSAL, &LOOKUP, &SYSCTL, &DROP];
+/// Which entry was in the way of another. Runs only when two clash.
+pub const CLASH: Probe = probe(
+    "clash",
+    "ct_insert",
+    &[in_module(
+        Flavour::Fentry,
+        "ct_clash_fentry",
+        "nf_ct_resolve_clash",
+        "nf_conntrack",
+    )],
+);
+
+/// A packet goes to a queue program: mark before, queue number, hook.
+pub const QUEUE: Probe = probe(
+    "queue",
+    "nfqueue",
+    &[variant(Flavour::Fentry, "nfqueue_queue_fentry", "nf_queue")],
+);
+
+/// The end of that call: what it kept is forgotten.
+pub const QUEUE_END: Probe = probe(
+    "queue_end",
+    "nfqueue",
+    &[variant(Flavour::Fexit, "nfqueue_queue_fexit", "nf_queue")],
+);
+
+/// The entry that the packet waits in.
+pub const QUEUE_ENTRY: Probe = probe(
+    "queue_entry",
+    "nfqueue",
+    &[variant(
+        Flavour::Fentry,
+        "nfqueue_entry_fentry",
+        "nf_queue_entry_get_refs",
+    )],
+);
+
+/// It comes back: verdict, mark after, process.
+pub const REINJECT: Probe = probe(
+    "reinject",
+    "nfqueue",
+    &[in_module(
+        Flavour::Fentry,
+        "nfqueue_reinject_fentry",
+        "nfqnl_reinject",
+        "nfnetlink_queue",
+    )],
+);
+
+/// IPVS sends a client's packet to a real server.
+pub const IPVS_XMIT: Probe = probe(
+    "ipvs_xmit",
+    "ipvs",
+    &[in_module(
+        Flavour::Fentry,
+        "ipvs_xmit_fentry",
+        "ip_vs_nat_xmit",
+        "ip_vs",
+    )],
+);
+
+/// The same for IPv6.
+pub const IPVS_XMIT6: Probe = probe(
+    "ipvs_xmit6",
+    "ipvs",
+    &[in_module(
+        Flavour::Fentry,
+        "ipvs_xmit6_fentry",
+        "ip_vs_nat_xmit_v6",
+        "ip_vs",
+    )],
+);
+
+/// IPVS writes the service's address into a real server's reply.
+pub const IPVS_RESPONSE: Probe = probe(
+    "ipvs_response",
+    "ipvs",
+    &[in_module(
+        Flavour::Fentry,
+        "ipvs_response_fentry",
+        "handle_response",
+        "ip_vs",
+    )],
+);
+
+/// All probes in the order of attaching: what forgets before what keeps, and the anchor last, so that no drop
+/// comes before its evidence.
+pub const PROBES: [&Probe; 12] = [
+    &REFUSAL,
+    &LOOKUP,
+    &SYSCTL,
+    &CLASH,
+    &QUEUE_END,
+    &QUEUE_ENTRY,
+    &QUEUE,
+    &REINJECT,
+    &IPVS_XMIT,
+    &IPVS_XMIT6,
+    &IPVS_RESPONSE,
+    &DROP,
+];

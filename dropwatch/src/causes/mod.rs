@@ -1,18 +1,18 @@
 //! The root causes: one file each, holding all that is known of it, and the list.
 //!
-//! A cause judges plain data: a drop with its evidence, and facts. It has no kernel, no clock and cannot
+//! A cause judges plain data: a drop with its evidence, or an anomaly, and facts. It has no kernel, no clock and cannot
 //! fail; a missing fact is an answer too ("unknown: …").
 
 use crate::{
-    correlate::view::View,
-    model::{anchor::Drop, coverage::Coverage, explanation::Explanation},
+    correlate::{recent::Recent, view::View},
+    model::{anchor::Anchor, coverage::Coverage, explanation::Explanation},
 };
 
 pub mod rp_filter;
 pub mod shell;
 pub mod snat_race;
 
-/// What makes two drops the same case for a cause: a few numbers of its own choice.
+/// What makes two anchors the same case for a cause: a few numbers of its own choice.
 pub type Subject = [u64; 5];
 
 /// A cause's answer.
@@ -34,17 +34,18 @@ pub trait Cause: Sync {
     /// Why this run cannot judge it; `None` when it can.
     fn blind(&self, coverage: &Coverage) -> Option<String>;
 
-    /// Whether a drop may be of this cause, judged by the drop alone, and which case it belongs to.
-    fn subject(&self, drop: &Drop) -> Option<Subject>;
+    /// Whether an anchor may be of this cause, judged by itself and by what happened just before, and which
+    /// case it belongs to.
+    fn subject(&self, anchor: &Anchor, recent: &Recent) -> Option<Subject>;
 
     /// Further subjects that belong to a case which was just explained, since only the explanation told
-    /// what the drop alone did not.
-    fn aliases(&self, _drop: &Drop, _explanation: &Explanation) -> Vec<Subject> {
+    /// what the anchor alone did not.
+    fn aliases(&self, _anchor: &Anchor, _explanation: &Explanation) -> Vec<Subject> {
         Vec::new()
     }
 
-    /// Judges a drop for which [`Cause::subject`] gave a case.
-    fn judge(&self, drop: &Drop, view: &View<'_>) -> Verdict;
+    /// Judges an anchor for which [`Cause::subject`] gave a case.
+    fn judge(&self, anchor: &Anchor, view: &View<'_>) -> Verdict;
 }
 
 /// All causes, in the order of judging.

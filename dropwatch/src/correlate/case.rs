@@ -1,4 +1,4 @@
-//! A case: drops that have one explanation.
+//! A case: drops, or anomalies with what they lead to, that have one explanation.
 
 use std::collections::HashSet;
 
@@ -7,10 +7,10 @@ use serde::Serialize;
 use crate::{
     causes::Subject,
     facts::FactKey,
-    model::{anchor::Drop, explanation::Explanation},
+    model::{anchor::Anchor, explanation::Explanation},
 };
 
-/// What tells cases apart: the first cause that claims the drop (none for plain ones), and its subject.
+/// What tells cases apart: the first cause that claims the anchor (none for plain ones), and its subject.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct CaseKey {
     /// Index in the list of causes; the list's length for plain drops.
@@ -22,14 +22,16 @@ pub struct CaseKey {
 /// A case in the making or told.
 #[derive(Debug)]
 pub struct Case {
-    /// Number, from 1, in the order of first drops.
+    /// Number, from 1, in the order of first anchors.
     pub number: u32,
-    /// The first drop.
-    pub first: Box<Drop>,
-    /// Drops so far.
+    /// The first anchor.
+    pub first: Anchor,
+    /// Anchors of its kind so far.
     pub total: u64,
-    /// Drops that the user has been told of.
+    /// Those that the user has been told of.
     pub told: u64,
+    /// Dropped packets so far: all anchors, or what the anomalies led to.
+    pub drops: u64,
     /// Whether it was explained.
     pub state: State,
 }
@@ -43,6 +45,8 @@ pub enum State {
         until_ns: u64,
         /// Questions asked so far.
         asked: HashSet<FactKey>,
+        /// To be judged again at this time, should no answer come before.
+        wake_ns: Option<u64>,
     },
     /// Explained.
     Told {
@@ -64,9 +68,9 @@ pub struct Told {
     pub case: u32,
     /// The cause; `None` for a plain drop.
     pub cause: Option<&'static str>,
-    /// The first drop.
-    pub drop: Box<Drop>,
-    /// Name of the drop's namespace.
+    /// The first anchor.
+    pub anchor: Anchor,
+    /// Name of its namespace.
     pub netns_name: Option<String>,
     /// The explanation.
     pub explanation: Explanation,
@@ -74,7 +78,7 @@ pub struct Told {
     pub blind: Vec<String>,
 }
 
-/// More drops of a case.
+/// More of a case.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Repeat {
     /// Case number.
@@ -99,6 +103,8 @@ pub struct Tally {
     pub cause: Option<&'static str>,
     /// Title of the explanation.
     pub title: String,
-    /// All drops of it.
+    /// All drops of it; of an anomaly, how often it happened.
     pub total: u64,
+    /// All dropped packets of it, those that an anomaly led to included.
+    pub drops: u64,
 }

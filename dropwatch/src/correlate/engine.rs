@@ -1,4 +1,4 @@
-//! Groups drops into cases, asks for facts, and lets the causes judge. Pure: time comes with the events,
+//! Groups drops and anomalies into cases, asks for facts, and lets the causes judge. Pure: time comes with the events,
 //! memory is bounded, nothing is read or written.
 
 use std::collections::{HashMap, HashSet};
@@ -11,7 +11,13 @@ use super::{
 use crate::{
     causes::{Cause, Verdict},
     facts::{Fact, FactKey},
-    model::{anchor::Drop, coverage::Coverage, evidence::SysctlWrite},
+    model::{
+        anchor::{Anchor, Drop},
+        coverage::{Coverage, ProbeStatus},
+        evidence::SysctlWrite,
+        explanation::Explanation,
+        ipvs::{IpvsReply, IpvsReset},
+    },
 };
 
 /// Most cases; drops beyond that are counted in one case for all.
@@ -66,27 +72,69 @@ impl Engine {
 
     /// Takes a drop.
     pub fn dropped(&mut self, drop: Box<Drop>, out: &mut Vec<Output>) {
-        let key = self.key(&drop);
-        if let Some(case) = self.index.get(&key) {
-            self.cases[*case].total += 1;
+        self.anchor(Anchor::Drop(drop), out);
+    }
+
+    /// Takes an anomaly of IPVS.
+    pub fn ipvs_reply(&mut self, reply: Box<IpvsReply>, out: &mut Vec<Output>) {
+        self.store.recent.replied((*reply).clone());
+        self.anchor(Anchor::IpvsReply(reply), out);
+    }
+
+    /// Takes a reset that such an anomaly earned.
+    pub fn ipvs_reset(&mut self, reset: IpvsReset, out: &mut Vec<Output>) {
+        let now_ns = reset.time_ns;
+        self.store.recent.reset(reset);
+        let curious = self.waiting_for(|_, wake_ns| wake_ns.is_some());
+        self.judge_all(curious, now_ns, out);
+    }
+
+    /// Takes the news of a probe.
+    pub fn probe(&mut self, status: ProbeStatus) {
+        self.coverage.update(status);
+    }
+
+    fn anchor(&mut self, anchor: Anchor, out: &mut Vec<Output>) {
+        let key = self.key(&anchor);
+        let now_ns = anchor.time_ns();
+        let is_drop = anchor.drop().is_some();
+        if let Some(number) = self.index.get(&key) {
+            let case = &mut self.cases[*number];
+            case.drops += u64::from(is_drop);
+            if is_drop == case.first.drop().is_some() {
+                case.total += 1;
+            } else if let Some(drop) = anchor.drop() {
+                self.store.recent.linked(*number, drop);
+            }
             return;
         }
         let number = self.cases.len();
-        let until_ns = drop.time_ns + PATIENCE_NS;
-        let now_ns = drop.time_ns;
         self.index.insert(key, number);
         self.cases.push(Case {
             number: number as u32 + 1,
-            first: drop,
+            first: anchor,
             total: 1,
             told: 1,
+            drops: is_drop.into(),
             state: State::Waiting {
-                until_ns,
+                until_ns: now_ns + PATIENCE_NS,
                 asked: HashSet::new(),
+                wake_ns: None,
             },
         });
         self.waiting.insert(number);
         self.judge(number, now_ns, out);
+    }
+
+    /// Cases that wait and fulfil a condition on what they asked and when they wake.
+    fn waiting_for(&self, wanted: impl Fn(&HashSet<FactKey>, Option<u64>) -> bool) -> Vec<usize> {
+        let waiting = self.waiting.iter().copied();
+        waiting
+            .filter(|case| match &self.cases[*case].state {
+                State::Waiting { asked, wake_ns, .. } => wanted(asked, *wake_ns),
+                State::Told { .. } => false,
+            })
+            .collect()
     }
 
     /// Takes a sysctl write.
@@ -96,15 +144,7 @@ impl Engine {
 
     /// Takes an answer, read at `now_ns`.
     pub fn fact(&mut self, key: FactKey, fact: Fact, now_ns: u64, out: &mut Vec<Output>) {
-        let concerned: Vec<usize> = self
-            .waiting
-            .iter()
-            .copied()
-            .filter(|case| match &self.cases[*case].state {
-                State::Waiting { asked, .. } => asked.contains(&key),
-                State::Told { .. } => false,
-            })
-            .collect();
+        let concerned = self.waiting_for(|asked, _| asked.contains(&key));
         self.store.insert(key, fact, now_ns);
         self.judge_all(concerned, now_ns, out);
     }
@@ -116,7 +156,9 @@ impl Engine {
             .iter()
             .copied()
             .filter(|case| match self.cases[*case].state {
-                State::Waiting { until_ns, .. } => until_ns <= now_ns,
+                State::Waiting {
+                    until_ns, wake_ns, ..
+                } => until_ns <= now_ns || wake_ns.is_some_and(|at| at <= now_ns),
                 State::Told { .. } => false,
             })
             .collect();
@@ -154,6 +196,7 @@ impl Engine {
                     cause: *cause,
                     title: title.clone(),
                     total: case.total,
+                    drops: case.drops,
                 }),
                 State::Waiting { .. } => None,
             })
@@ -166,24 +209,22 @@ impl Engine {
         self.waiting.len()
     }
 
-    fn key(&self, drop: &Drop) -> CaseKey {
+    fn key(&self, anchor: &Anchor) -> CaseKey {
         let claimed = self.causes.iter().enumerate().find_map(|(cause, c)| {
             Some(CaseKey {
                 cause,
-                subject: c.subject(drop)?,
+                subject: c.subject(anchor, &self.store.recent)?,
             })
         });
-        let key = claimed.unwrap_or_else(|| CaseKey {
+        let of_none = |subject| CaseKey {
             cause: self.causes.len(),
-            subject: plain::subject(drop),
-        });
+            subject,
+        };
+        let key = claimed.unwrap_or_else(|| of_none(anchor.drop().map_or([0; 5], plain::subject)));
         if self.cases.len() < MOST_CASES || self.index.contains_key(&key) {
             return key;
         }
-        CaseKey {
-            cause: self.causes.len(),
-            subject: [u64::MAX; 5],
-        }
+        of_none([u64::MAX; 5])
     }
 
     /// In the order of their numbers, so that the same events give the same lines.
@@ -197,10 +238,17 @@ impl Engine {
     fn judge(&mut self, number: usize, now_ns: u64, out: &mut Vec<Output>) {
         let blind = self.blind();
         let case = &mut self.cases[number];
-        let State::Waiting { until_ns, asked } = &mut case.state else {
+        let State::Waiting {
+            until_ns,
+            asked,
+            wake_ns,
+        } = &mut case.state
+        else {
             return;
         };
-        let view = View::new(&self.store, case.first.time_ns, *until_ns <= now_ns);
+        let last_chance = *until_ns <= now_ns;
+        let opened_ns = case.first.time_ns();
+        let view = View::new(&self.store, number, opened_ns, now_ns, last_chance);
         let Some((cause, explanation)) = verdict(self.causes, &case.first, &view) else {
             let mut new: Vec<_> = view
                 .wanted()
@@ -210,6 +258,7 @@ impl Engine {
             // A set has no order of its own; captures should.
             new.sort_by_cached_key(|k| format!("{k:?}"));
             asked.extend(new.iter().cloned());
+            *wake_ns = view.wake_ns();
             out.extend(new.into_iter().map(Output::Ask));
             return;
         };
@@ -234,12 +283,12 @@ impl Engine {
             line_ns: now_ns,
             pause_ns: PAUSES_NS[0],
         };
-        let netns_name = view.netns(case.first.netns).and_then(|n| n.name.clone());
+        let netns_name = view.netns(case.first.netns()).and_then(|n| n.name.clone());
         let blind = if cause.is_some() { Vec::new() } else { blind };
         out.push(Output::Told(Box::new(Told {
             case: case.number,
             cause,
-            drop: case.first.clone(),
+            anchor: case.first.clone(),
             netns_name,
             explanation,
             blind,
@@ -258,20 +307,23 @@ impl Engine {
 /// What the causes say, or the plain explanation; `None` while facts are missing.
 fn verdict(
     causes: &[&'static dyn Cause],
-    drop: &Drop,
+    anchor: &Anchor,
     view: &View<'_>,
-) -> Option<(Option<&'static str>, crate::model::explanation::Explanation)> {
+) -> Option<(Option<&'static str>, Explanation)> {
     for cause in causes {
-        if cause.subject(drop).is_none() {
+        if cause.subject(anchor, view.recent()).is_none() {
             continue;
         }
-        match cause.judge(drop, view) {
+        match cause.judge(anchor, view) {
             Verdict::Mine(explanation) => return Some((Some(cause.id()), *explanation)),
             Verdict::Wait => return None,
             Verdict::NotMine => {}
         }
     }
-    Some((None, plain::explain(drop, view)?))
+    match anchor {
+        Anchor::Drop(drop) => Some((None, plain::explain(drop, view)?)),
+        Anchor::IpvsReply(_) => None,
+    }
 }
 
 fn repeat(case: &mut Case) -> Option<Output> {

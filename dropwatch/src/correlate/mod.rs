@@ -1,8 +1,9 @@
-//! From a stream of drops to cases: what belongs together is told once, then counted.
+//! From a stream of drops and anomalies to cases: what belongs together is told once, then counted.
 
 pub mod case;
 pub mod engine;
 pub mod plain;
+pub mod recent;
 pub mod view;
 
 #[cfg(test)]

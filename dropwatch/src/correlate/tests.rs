@@ -62,6 +62,9 @@ fn drop_at(time_ns: u64, reason: &str, check: Option<SourceCheck>) -> Box<Drop> 
         },
         source_check: check,
         insertion: None,
+        clash: None,
+        queue: None,
+        stack: Vec::new(),
     })
 }
 

@@ -7,12 +7,13 @@ use std::{
     net::Ipv4Addr,
 };
 
+use super::recent::Recent;
 use crate::{
     facts::{
         ConntrackEntry, ConntrackStats, DefaultRoutes, Fact, FactKey, Link, NatRules, Netns, Route,
         RpFilterSettings, SysctlFiles,
     },
-    model::{evidence::SysctlWrite, tuple::Tuple},
+    model::{anchor::Drop, evidence::SysctlWrite, tuple::Tuple},
 };
 
 /// A fact stays usable for cases that open this long after it was read.
@@ -26,6 +27,8 @@ const MOST_WRITES: usize = 256;
 pub struct Store {
     facts: HashMap<FactKey, (u64, Fact)>,
     writes: VecDeque<SysctlWrite>,
+    /// Events that others belong to.
+    pub recent: Recent,
 }
 
 impl Store {
@@ -46,19 +49,25 @@ impl Store {
     pub fn expire(&mut self, now_ns: u64) {
         self.facts
             .retain(|_, (read, _)| *read + 10 * FRESH_NS > now_ns);
+        self.recent.expire(now_ns);
     }
 }
 
 /// A cause's view of the facts, for one case.
 pub struct View<'a> {
     store: &'a Store,
+    /// The case's number in the engine.
+    case: usize,
     /// When the case was opened.
     opened_ns: u64,
+    now_ns: u64,
     /// No more waiting: what is not known now is unknown.
     last_chance: bool,
     wanted: RefCell<HashSet<FactKey>>,
     unknown: RefCell<Vec<String>>,
     pending: Cell<bool>,
+    /// When it is worth to be asked again although no answer came.
+    wake_ns: Cell<Option<u64>>,
 }
 
 macro_rules! getters {
@@ -84,15 +93,52 @@ macro_rules! getters {
 impl<'a> View<'a> {
     /// A view for a case that was opened at `opened_ns`.
     #[must_use]
-    pub fn new(store: &'a Store, opened_ns: u64, last_chance: bool) -> Self {
+    pub fn new(
+        store: &'a Store,
+        case: usize,
+        opened_ns: u64,
+        now_ns: u64,
+        last_chance: bool,
+    ) -> Self {
         Self {
             store,
+            case,
             opened_ns,
+            now_ns,
             last_chance,
             wanted: RefCell::default(),
             unknown: RefCell::default(),
             pending: Cell::new(false),
+            wake_ns: Cell::new(None),
         }
+    }
+
+    /// What happened just before, or since.
+    #[must_use]
+    pub fn recent(&self) -> &'a Recent {
+        &self.store.recent
+    }
+
+    /// The first drop that belongs to this case of an anomaly.
+    #[must_use]
+    pub fn linked_drop(&self) -> Option<&'a Drop> {
+        self.store.recent.drop_of(self.case)
+    }
+
+    /// Waits for something that may still happen, `patience_ns` after the case was opened at the latest.
+    pub fn wait(&self, patience_ns: u64) {
+        let until_ns = self.opened_ns + patience_ns;
+        if self.now_ns < until_ns && !self.last_chance {
+            self.pending.set(true);
+            let earlier = self.wake_ns.get().unwrap_or(u64::MAX);
+            self.wake_ns.set(Some(until_ns.min(earlier)));
+        }
+    }
+
+    /// When the waiting ends.
+    #[must_use]
+    pub fn wake_ns(&self) -> Option<u64> {
+        self.wake_ns.get()
     }
 
     getters! {

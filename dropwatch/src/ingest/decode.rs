@@ -1,25 +1,25 @@
 //! Wire structures to the model: names for numbers, `None` for what was not read.
 
-use std::{
-    net::IpAddr,
-    sync::{Arc, OnceLock},
-};
+use std::sync::{Arc, OnceLock};
 
 use dropwatch_common::record::{
-    ct_insert::{CtInsert, tuple as layout},
     rp_filter::{RpFilter, ran},
     skb_drop::SkbDrop,
 };
 
-use super::wire::{self, Wire};
+use super::{
+    evidence::{self, text},
+    ipvs,
+    wire::{self, Wire},
+};
 use crate::{
     facts::sysctl_files::dotted_path,
     kernel::{reasons::Reasons, symbols::Symbols},
     model::{
         anchor::{Dev, Drop, Location, Reason, Task},
-        evidence::{Insertion, Lookup, Mode, Refused, Returned, SourceCheck, SysctlWrite},
+        evidence::{Lookup, Mode, Refused, Returned, SourceCheck, SysctlWrite},
+        ipvs::{IpvsReply, IpvsReset},
         packet::Packet,
-        tuple::Tuple,
     },
 };
 
@@ -30,12 +30,19 @@ pub enum Event {
     Drop(Box<Drop>),
     /// A sysctl write.
     SysctlWrite(SysctlWrite),
+    /// A reply that leaves IPVS from where the client did not ask.
+    IpvsReply(Box<IpvsReply>),
+    /// The client resets such a connection.
+    IpvsReset(Box<IpvsReset>),
 }
+
+/// A value that another thread is at work on.
+pub type Pending<T> = Arc<OnceLock<T>>;
 
 /// Decodes ring-buffer entries of this kernel.
 pub struct Decoder {
     reasons: Reasons,
-    symbols: Arc<OnceLock<Symbols>>,
+    symbols: Pending<Symbols>,
     /// Whether source checks return minus the drop reason (6.14 and later) rather than an errno.
     reason_returns: bool,
 }
@@ -43,12 +50,17 @@ pub struct Decoder {
 impl Decoder {
     /// `symbols` may be filled later, in the background; decoding waits for it.
     #[must_use]
-    pub fn new(reasons: Reasons, symbols: Arc<OnceLock<Symbols>>, reason_returns: bool) -> Self {
+    pub fn new(reasons: Reasons, symbols: Pending<Symbols>, reason_returns: bool) -> Self {
         Self {
             reasons,
             symbols,
             reason_returns,
         }
+    }
+
+    /// Takes other symbols: a module was loaded.
+    pub fn renew(&mut self, symbols: Pending<Symbols>) {
+        self.symbols = symbols;
     }
 
     /// Decodes an entry; `None` when it is malformed or of no known kind.
@@ -63,8 +75,13 @@ impl Decoder {
                         Wire::RpFilter(evidence) => {
                             drop.source_check = Some(self.source_check(&evidence));
                         }
-                        Wire::CtInsert(evidence) => drop.insertion = insertion(&evidence),
-                        Wire::SkbDrop(_) | Wire::SysctlWrite(_) => {}
+                        Wire::CtInsert(section) => {
+                            drop.insertion = evidence::insertion(&section);
+                        }
+                        Wire::CtClash(section) => drop.clash = evidence::clash(&section),
+                        Wire::Nfqueue(section) => drop.queue = Some(evidence::queue(&section)),
+                        Wire::Stack(section) => drop.stack = self.stack(&section.frames),
+                        Wire::SkbDrop(_) | Wire::SysctlWrite(_) | Wire::Ipvs(_) => {}
                     }
                 }
                 Some(Event::Drop(Box::new(drop)))
@@ -80,7 +97,12 @@ impl Decoder {
                     comm: text(&record.comm),
                 },
             })),
-            Wire::RpFilter(_) | Wire::CtInsert(_) => None,
+            Wire::Ipvs(record) => ipvs::event(&record),
+            Wire::RpFilter(_)
+            | Wire::CtInsert(_)
+            | Wire::CtClash(_)
+            | Wire::Nfqueue(_)
+            | Wire::Stack(_) => None,
         }
     }
 
@@ -106,7 +128,18 @@ impl Decoder {
             },
             source_check: None,
             insertion: None,
+            clash: None,
+            queue: None,
+            stack: Vec::new(),
         }
+    }
+
+    /// Names of the functions on a stack. Frames without a name (those of eBPF programs may have none) are left
+    /// out, and so are those before the function that freed the packet.
+    fn stack(&self, frames: &[u64]) -> Vec<String> {
+        let symbols = self.symbols.wait();
+        let names = frames.iter().filter_map(|address| symbols.find(*address));
+        names.map(|(name, _)| name.to_owned()).collect()
     }
 
     /// A reason with its name.
@@ -167,40 +200,4 @@ impl Decoder {
             _ => Refused::Unrecognised,
         }
     }
-}
-
-/// `None` when the tuples could not be read.
-fn insertion(record: &CtInsert) -> Option<Insertion> {
-    Some(Insertion {
-        status: record.status,
-        zone: record.zone as u16,
-        original: tuple(&record.original)?,
-        reply: tuple(&record.reply)?,
-    })
-}
-
-fn tuple(raw: &[u8; layout::SIZE]) -> Option<Tuple> {
-    let port = |at: usize| u16::from_be_bytes([raw[at], raw[at + 1]]);
-    let family = u16::from_ne_bytes([raw[layout::FAMILY], raw[layout::FAMILY + 1]]);
-    let address = |at: usize| -> Option<IpAddr> {
-        let bytes = <[u8; 16]>::try_from(&raw[at..at + 16]).ok()?;
-        match i32::from(family) {
-            libc::AF_INET => Some([bytes[0], bytes[1], bytes[2], bytes[3]].into()),
-            libc::AF_INET6 => Some(bytes.into()),
-            _ => None,
-        }
-    };
-    Some(Tuple {
-        proto: raw[layout::PROTO],
-        src: address(layout::SRC)?,
-        dst: address(layout::DST)?,
-        sport: port(layout::SRC_PORT),
-        dport: port(layout::DST_PORT),
-    })
-}
-
-/// Text up to the first NUL.
-fn text(bytes: &[u8]) -> String {
-    let end = bytes.iter().position(|b| *b == 0).unwrap_or(bytes.len());
-    String::from_utf8_lossy(&bytes[..end]).into_owned()
 }

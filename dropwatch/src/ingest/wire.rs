@@ -6,8 +6,8 @@ use bytes::Buf as _;
 use dropwatch_common::{
     header::SectionHeader,
     record::{
-        Section, ct_insert::CtInsert, rp_filter::RpFilter, skb_drop::SkbDrop,
-        sysctl_write::SysctlWrite,
+        Section, ct_clash::CtClash, ct_insert::CtInsert, ipvs::Ipvs, nfqueue::Nfqueue,
+        rp_filter::RpFilter, skb_drop::SkbDrop, stack::Stack, sysctl_write::SysctlWrite,
     },
 };
 
@@ -24,9 +24,16 @@ unsafe impl Plain for SkbDrop {}
 unsafe impl Plain for RpFilter {}
 // SAFETY: as above.
 unsafe impl Plain for SysctlWrite {}
-
 // SAFETY: as above.
 unsafe impl Plain for CtInsert {}
+// SAFETY: as above.
+unsafe impl Plain for CtClash {}
+// SAFETY: as above.
+unsafe impl Plain for Nfqueue {}
+// SAFETY: as above.
+unsafe impl Plain for Stack {}
+// SAFETY: as above.
+unsafe impl Plain for Ipvs {}
 
 /// One section of an entry.
 #[derive(Debug)]
@@ -37,8 +44,16 @@ pub enum Wire {
     RpFilter(RpFilter),
     /// A sysctl write.
     SysctlWrite(SysctlWrite),
-    /// An entry that conntrack did not insert.
+    /// The packet's conntrack entry.
     CtInsert(CtInsert),
+    /// The entry that was in its way.
+    CtClash(CtClash),
+    /// Its way through a queue program.
+    Nfqueue(Nfqueue),
+    /// The call chain.
+    Stack(Stack),
+    /// A packet of an IPVS connection without its conntrack entry.
+    Ipvs(Ipvs),
 }
 
 fn header(mut bytes: &[u8]) -> Option<SectionHeader> {
@@ -78,6 +93,10 @@ pub fn sections(mut bytes: &[u8]) -> Option<Vec<Wire>> {
             RpFilter::KIND => found.push(Wire::RpFilter(section(&header, bytes)?)),
             SysctlWrite::KIND => found.push(Wire::SysctlWrite(section(&header, bytes)?)),
             CtInsert::KIND => found.push(Wire::CtInsert(section(&header, bytes)?)),
+            CtClash::KIND => found.push(Wire::CtClash(section(&header, bytes)?)),
+            Nfqueue::KIND => found.push(Wire::Nfqueue(section(&header, bytes)?)),
+            Stack::KIND => found.push(Wire::Stack(section(&header, bytes)?)),
+            Ipvs::KIND => found.push(Wire::Ipvs(section(&header, bytes)?)),
             _ => {}
         }
         bytes = &bytes[len..];
@@ -119,12 +138,12 @@ mod tests {
             state
         };
         for _ in 0..20_000 {
-            let len = next() as usize % 300;
+            let len = next() as usize % 400;
             let mut bytes: Vec<u8> = (0..len).map(|_| next() as u8).collect();
             // Half of them begin as real records do.
             if next() % 2 == 0 && len >= 8 {
-                let kind = (next() % 5) as u16;
-                bytes[..8].copy_from_slice(&header(kind, 1, (next() % 320) as u32));
+                let kind = (next() % 9) as u16;
+                bytes[..8].copy_from_slice(&header(kind, 1, (next() % 420) as u32));
             }
             if let Some(found) = sections(&bytes) {
                 assert!(found.len() <= len / 8);

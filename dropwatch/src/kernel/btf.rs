@@ -52,13 +52,28 @@ impl KernelBtf {
         })
     }
 
+    /// The BTF of a loaded module, which builds on this one. Look-ups by name see the module's own types only.
+    pub fn module(&self, path: &Path) -> Result<Self> {
+        let btf = Btf::from_split_file(path, &self.btf)
+            .map_err(|e| anyhow!("{e}"))
+            .with_context(|| format!("reading BTF from {}", path.display()))?;
+        Ok(Self {
+            btf,
+            named: RefCell::default(),
+        })
+    }
+
     /// All types of a name.
     fn types(&self, name: &str) -> Vec<Type> {
         let mut named = self.named.borrow_mut();
         if let Some(types) = named.get(name) {
             return types.clone();
         }
-        let types = self.btf.resolve_types_by_name(name).unwrap_or_default();
+        let types = match self.btf.split() {
+            Some(own) => own.resolve_types_by_name(name),
+            None => self.btf.resolve_types_by_name(name),
+        };
+        let types = types.unwrap_or_default();
         named.insert(name.to_owned(), types.clone());
         types
     }
@@ -175,6 +190,14 @@ impl KernelBtf {
     #[must_use]
     pub fn has_function(&self, name: &str) -> bool {
         self.types(name).iter().any(|t| matches!(t, Type::Func(_)))
+    }
+
+    /// Id of a function of a module, counted on from the ids of vmlinux; `None` when it has none of the name.
+    #[must_use]
+    pub fn function_id(&self, name: &str) -> Option<u32> {
+        let ids = self.btf.split()?.resolve_ids_by_name(name).ok()?;
+        ids.into_iter()
+            .find(|id| matches!(self.btf.resolve_type_by_id(*id), Ok(Type::Func(_))))
     }
 
     /// Whether a function returns an enum (as opposed to an int or nothing known).

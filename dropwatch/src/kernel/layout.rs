@@ -21,6 +21,18 @@ pub fn offsets(btf: &KernelBtf) -> Result<[u32; FIELD_COUNT]> {
     Ok(offsets)
 }
 
+/// Fills in the fields that vmlinux does not have, from a module's BTF.
+pub fn complete(offsets: &mut [u32; FIELD_COUNT], module: &KernelBtf) {
+    for (slot, field) in offsets.iter_mut().zip(FIELDS) {
+        if *slot == ABSENT
+            && let Some(found) = module.member(field.structure, field.member)
+            && (found.size >= field.size || found.size == 0)
+        {
+            *slot = found.offset;
+        }
+    }
+}
+
 fn offset(btf: &KernelBtf, field: &FieldSpec) -> Result<u32> {
     let FieldSpec {
         structure,

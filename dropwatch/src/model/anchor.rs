@@ -1,11 +1,51 @@
-//! What a verdict is about: a dropped packet, with the evidence that the kernel side joined to it.
+//! What a verdict is about: a dropped packet, with the evidence that the kernel side joined to it, or an
+//! anomaly.
 
 use serde::{Deserialize, Serialize};
 
 use super::{
-    evidence::{Insertion, SourceCheck},
+    evidence::{Clash, Insertion, QueueTrip, SourceCheck},
+    ipvs::IpvsReply,
     packet::Packet,
 };
+
+/// What a verdict is about.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Anchor {
+    /// A dropped packet.
+    Drop(Box<Drop>),
+    /// A reply that leaves IPVS from where the client did not ask.
+    IpvsReply(Box<IpvsReply>),
+}
+
+impl Anchor {
+    /// When it happened: `CLOCK_MONOTONIC`, nanoseconds.
+    #[must_use]
+    pub fn time_ns(&self) -> u64 {
+        match self {
+            Self::Drop(drop) => drop.time_ns,
+            Self::IpvsReply(reply) => reply.time_ns,
+        }
+    }
+
+    /// Network namespace inode number; 0 = unknown.
+    #[must_use]
+    pub fn netns(&self) -> u32 {
+        match self {
+            Self::Drop(drop) => drop.netns,
+            Self::IpvsReply(reply) => reply.netns,
+        }
+    }
+
+    /// The dropped packet, if it is one.
+    #[must_use]
+    pub fn drop(&self) -> Option<&Drop> {
+        match self {
+            Self::Drop(drop) => Some(drop),
+            Self::IpvsReply(_) => None,
+        }
+    }
+}
 
 /// A dropped packet.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -36,9 +76,19 @@ pub struct Drop {
     pub task: Task,
     /// Evidence of the source-address check.
     pub source_check: Option<SourceCheck>,
-    /// The conntrack entry that was not inserted.
+    /// The packet's conntrack entry, of drops that netfilter made or may have made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub insertion: Option<Insertion>,
+    /// The entry that was in the way of the packet's own one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clash: Option<Clash>,
+    /// The packet's way through a queue program.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queue: Option<QueueTrip>,
+    /// The functions that called each other down to the one that freed it, innermost first; empty where it was
+    /// not asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stack: Vec<String>,
 }
 
 impl Drop {

@@ -17,6 +17,9 @@ pub struct ProbeStatus {
     pub attached: bool,
     /// Why not; of an attached one, when it is, if not always.
     pub why: Option<String>,
+    /// The module that it waits for: until that is loaded there is nothing to see.
+    #[serde(default)]
+    pub awaits: Option<String>,
 }
 
 /// All probes, and what the kernel itself tells.
@@ -33,6 +36,21 @@ impl Coverage {
     #[must_use]
     pub fn has(&self, probe: &str) -> bool {
         self.status(probe).is_some_and(|p| p.attached)
+    }
+
+    /// Whether a probe is attached, or will be before there is anything to see.
+    #[must_use]
+    pub fn will_see(&self, probe: &str) -> bool {
+        self.status(probe)
+            .is_some_and(|p| p.attached || p.awaits.is_some())
+    }
+
+    /// Takes the news of a probe.
+    pub fn update(&mut self, status: ProbeStatus) {
+        match self.probes.iter_mut().find(|p| p.probe == status.probe) {
+            Some(known) => *known = status,
+            None => self.probes.push(status),
+        }
     }
 
     /// Status of a probe.

@@ -74,9 +74,11 @@ pub struct Lookup {
     pub error: i32,
 }
 
-/// A conntrack entry that hung on the packet and was not in the table.
+/// The conntrack entry that hung on the packet; one that is not confirmed was not in the table.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Insertion {
+    /// What the packet is to the connection.
+    pub state: CtState,
     /// `IPS_*` bits: [`dropwatch_common::record::ct_insert::status`].
     pub status: u32,
     /// Conntrack zone.
@@ -85,6 +87,122 @@ pub struct Insertion {
     pub original: Tuple,
     /// The answers that the entry would have matched: the translated tuple turned round.
     pub reply: Tuple,
+}
+
+/// What a packet is to its connection: `enum ip_conntrack_info`
+/// (include/uapi/linux/netfilter/nf_conntrack_common.h).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CtState {
+    /// The first one.
+    New,
+    /// One of a connection that was seen in both directions.
+    Established,
+    /// The first one of a connection that another one expects, or an ICMP error about one.
+    Related,
+    /// A value that this version does not know.
+    Other,
+}
+
+/// The entry that was in the way when the packet's own one was to be inserted: seen by the kernel's own clash
+/// path, at that moment.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Clash {
+    /// `IPS_*` bits.
+    pub status: u32,
+    /// Whether the tuple in the way is that of its replies.
+    pub reply_side: bool,
+    /// Its original direction.
+    pub original: Tuple,
+    /// Its reply direction.
+    pub reply: Tuple,
+}
+
+/// A packet's way through a queue program.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct QueueTrip {
+    /// Hook that it was queued at.
+    pub hook: Hook,
+    /// IP version of that hook: 4, 6, or 0 for others.
+    pub l3: u8,
+    /// What was seen when it was queued; `None` when that was before the start of the tracer.
+    pub queued: Option<Queued>,
+    /// What was seen when it came back; `None` when it did not.
+    pub back: Option<Reinjected>,
+}
+
+/// A packet when it was queued.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Queued {
+    /// `CLOCK_MONOTONIC`, nanoseconds.
+    pub time_ns: u64,
+    /// Queue number.
+    pub queue: u16,
+    /// Packet mark.
+    pub mark: u32,
+}
+
+/// A packet when it came back.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Reinjected {
+    /// `CLOCK_MONOTONIC`, nanoseconds.
+    pub time_ns: u64,
+    /// Packet mark, the verdict applied.
+    pub mark: u32,
+    /// `NF_*` (include/uapi/linux/netfilter.h): 0 DROP, 1 ACCEPT, 3 QUEUE, 4 REPEAT.
+    pub verdict: u32,
+    /// Who gave the verdict.
+    pub process: Task,
+}
+
+/// A netfilter hook of IP: `enum nf_inet_hooks` (include/uapi/linux/netfilter.h).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Hook {
+    /// Every packet that comes in.
+    Prerouting,
+    /// Packets for this host.
+    Input,
+    /// Packets for others.
+    Forward,
+    /// Packets made on this host.
+    Output,
+    /// Every packet that leaves.
+    Postrouting,
+    /// Frames that a device has received.
+    Ingress,
+    /// A hook that this version does not know.
+    Other,
+}
+
+impl Hook {
+    /// By the kernel's number.
+    #[must_use]
+    pub fn from_number(number: u32) -> Self {
+        match number {
+            0 => Self::Prerouting,
+            1 => Self::Input,
+            2 => Self::Forward,
+            3 => Self::Output,
+            4 => Self::Postrouting,
+            5 => Self::Ingress,
+            _ => Self::Other,
+        }
+    }
+
+    /// Name as in JSON; in upper case it is the name of iptables' chain.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Prerouting => "prerouting",
+            Self::Input => "input",
+            Self::Forward => "forward",
+            Self::Output => "output",
+            Self::Postrouting => "postrouting",
+            Self::Ingress => "ingress",
+            Self::Other => "other",
+        }
+    }
 }
 
 /// A process wrote a watched sysctl.

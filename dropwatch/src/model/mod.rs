@@ -4,5 +4,6 @@ pub mod anchor;
 pub mod coverage;
 pub mod evidence;
 pub mod explanation;
+pub mod ipvs;
 pub mod packet;
 pub mod tuple;

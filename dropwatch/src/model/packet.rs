@@ -69,6 +69,14 @@ impl Packet {
     }
 }
 
+impl Packet {
+    /// Whether it is of an IP protocol, given by number.
+    #[must_use]
+    pub fn is_proto(&self, number: u8) -> bool {
+        self.proto == protocol(number)
+    }
+}
+
 impl fmt::Display for Packet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
@@ -114,7 +122,8 @@ fn address(l3: u8, bytes: [u8; 16]) -> IpAddr {
 }
 
 /// Name of an IP protocol, or its number.
-fn protocol(number: u8) -> String {
+#[must_use]
+pub fn protocol(number: u8) -> String {
     match number {
         1 => "ICMP".into(),
         2 => "IGMP".into(),

@@ -10,12 +10,17 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     facts::{Fact, FactKey},
-    model::{anchor::Drop, coverage::Coverage, evidence::SysctlWrite},
+    model::{
+        anchor::Drop,
+        coverage::{Coverage, ProbeStatus},
+        evidence::SysctlWrite,
+        ipvs::{IpvsReply, IpvsReset},
+    },
     stats::Ledger,
 };
 
 /// Version of the format.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// The first line.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -45,6 +50,17 @@ pub enum Line {
     Drop(Box<Drop>),
     /// A sysctl write.
     SysctlWrite(SysctlWrite),
+    /// An anomaly of IPVS.
+    IpvsReply(Box<IpvsReply>),
+    /// A reset that it earned.
+    IpvsReset(IpvsReset),
+    /// A probe was attached after the start, or could not be.
+    Probe {
+        /// When, `CLOCK_MONOTONIC`, nanoseconds.
+        time_ns: u64,
+        /// Its status.
+        status: ProbeStatus,
+    },
     /// An answer.
     Fact {
         /// When it came, `CLOCK_MONOTONIC`, nanoseconds.

@@ -10,11 +10,17 @@ use serde_json::{Value, json};
 use super::{Printer, Start, Summary, clock::Clock};
 use crate::{
     correlate::case::{Repeat, Told},
-    model::{anchor::Drop, evidence::SysctlWrite},
+    model::{
+        anchor::{Anchor, Drop},
+        coverage::ProbeStatus,
+        evidence::SysctlWrite,
+        ipvs::IpvsReply,
+        packet,
+    },
 };
 
 /// Version of the schema.
-pub const SCHEMA: u32 = 1;
+pub const SCHEMA: u32 = 2;
 
 /// Writes JSON lines.
 pub struct Json<W: Write> {
@@ -59,6 +65,28 @@ impl<W: Write> Json<W> {
             "task": drop.task,
             "source_check": drop.source_check,
             "insertion": drop.insertion,
+            "clash": drop.clash,
+            "queue": drop.queue,
+            "stack": drop.stack,
+        })
+    }
+
+    fn ipvs_object(&self, reply: &IpvsReply) -> Value {
+        let c = &reply.connection;
+        json!({
+            "kind": "ipvs_reply",
+            "time": self.clock.rfc3339(reply.time_ns),
+            "cpu": reply.cpu,
+            "netns": { "inum": reply.netns, "name": self.netns.get(&reply.netns) },
+            "hook": reply.hook,
+            "af": if c.client.addr.is_ipv4() { 4 } else { 6 },
+            "proto": packet::protocol(c.proto),
+            "client": c.client,
+            "service": c.service,
+            "real_server": c.real_server,
+            "flags": c.flags,
+            "fwmark": c.fwmark,
+            "asked": { "addr": reply.asked.dst, "port": reply.asked.dport },
         })
     }
 }
@@ -90,24 +118,39 @@ impl<W: Write> Printer for Json<W> {
         self.line("drop", drop.time_ns, fields)
     }
 
+    fn ipvs_reply(&mut self, reply: &IpvsReply) -> io::Result<()> {
+        let fields = self.ipvs_object(reply);
+        self.line("anomaly", reply.time_ns, fields)
+    }
+
+    fn probe(&mut self, status: &ProbeStatus, time_ns: u64) -> io::Result<()> {
+        self.line("hook", time_ns, json!(status))?;
+        self.flush()
+    }
+
     fn told(&mut self, told: &Told) -> io::Result<()> {
         if let Some(name) = &told.netns_name {
-            self.netns.insert(told.drop.netns, name.clone());
+            self.netns.insert(told.anchor.netns(), name.clone());
         }
         let e = &told.explanation;
+        let (drop, anomaly) = match &told.anchor {
+            Anchor::Drop(drop) => (self.drop_object(drop), Value::Null),
+            Anchor::IpvsReply(reply) => (Value::Null, self.ipvs_object(reply)),
+        };
         let fields = json!({
             "case": told.case,
             "cause": told.cause,
             "title": e.title,
             "summary": e.summary,
-            "drop": self.drop_object(&told.drop),
+            "drop": drop,
+            "anomaly": anomaly,
             "facts": e.facts,
             "evidence": e.evidence,
             "fixes": e.fixes,
             "unknown": e.unknown,
             "blind": told.blind,
         });
-        self.line("verdict", told.drop.time_ns, fields)
+        self.line("verdict", told.anchor.time_ns(), fields)
     }
 
     fn repeat(&mut self, repeat: &Repeat, time_ns: u64) -> io::Result<()> {

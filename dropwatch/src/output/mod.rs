@@ -6,7 +6,12 @@ use serde::Serialize;
 
 use crate::{
     correlate::case::{Repeat, Tally, Told},
-    model::{anchor::Drop, coverage::Coverage, evidence::SysctlWrite},
+    model::{
+        anchor::Drop,
+        coverage::{Coverage, ProbeStatus},
+        evidence::SysctlWrite,
+        ipvs::IpvsReply,
+    },
     stats::Ledger,
 };
 
@@ -69,6 +74,10 @@ pub trait Printer {
     fn start(&mut self, start: &Start) -> io::Result<()>;
     /// A drop, without `--explain`.
     fn dropped(&mut self, drop: &Drop) -> io::Result<()>;
+    /// An anomaly of IPVS, without `--explain`.
+    fn ipvs_reply(&mut self, reply: &IpvsReply) -> io::Result<()>;
+    /// A probe was attached after the start, or could not be.
+    fn probe(&mut self, status: &ProbeStatus, time_ns: u64) -> io::Result<()>;
     /// A new case.
     fn told(&mut self, told: &Told) -> io::Result<()>;
     /// More of a case.

@@ -8,7 +8,14 @@ use std::{
 use super::{Printer, Start, Summary, clock::Clock, sanitize::sanitize};
 use crate::{
     correlate::case::{Repeat, Told},
-    model::{anchor::Drop, evidence::SysctlWrite, explanation::Fix},
+    model::{
+        anchor::{Anchor, Drop},
+        coverage::ProbeStatus,
+        evidence::SysctlWrite,
+        explanation::Fix,
+        ipvs::IpvsReply,
+        packet::protocol,
+    },
     stats::Ledger,
 };
 
@@ -55,6 +62,28 @@ impl<W: Write> Text<W> {
     fn item(&mut self, label: &str, text: &str) -> io::Result<()> {
         let label = self.style("2", &format!("{label:<11}"));
         writeln!(self.out, "  {label} {}", sanitize(text))
+    }
+
+    /// The dropped packet that a case is about.
+    fn packet(&mut self, drop: &Drop) -> io::Result<()> {
+        let packet = match &drop.packet {
+            Some(packet) => packet.to_string(),
+            None => format!("ethertype {:#06x}", drop.ethertype),
+        };
+        let dev = drop
+            .dev
+            .as_ref()
+            .map_or(String::new(), |d| format!(" on {} ({})", d.name, d.ifindex));
+        let mark = if drop.mark == 0 {
+            String::new()
+        } else {
+            format!(", mark {:#x}", drop.mark)
+        };
+        let netns = self.netns(drop.netns);
+        self.item(
+            "packet",
+            &format!("{packet}, {} bytes{dev} in {netns}{mark}", drop.len),
+        )
     }
 
     fn fix(&mut self, fix: &Fix) -> io::Result<()> {
@@ -137,7 +166,11 @@ impl<W: Write> Printer for Text<W> {
         for probe in start.coverage.probes.iter().filter(|p| !p.attached) {
             let why = probe.why.as_deref().unwrap_or("unknown");
             self.item(
-                "not there",
+                if probe.awaits.is_some() {
+                    "not yet"
+                } else {
+                    "not there"
+                },
                 &format!("{} {}: {why}", probe.hook, probe.probe),
             )?;
         }
@@ -172,37 +205,48 @@ impl<W: Write> Printer for Text<W> {
         )
     }
 
+    fn ipvs_reply(&mut self, reply: &IpvsReply) -> io::Result<()> {
+        let time = self.clock.time_of_day(reply.time_ns);
+        let netns = self.netns(reply.netns);
+        writeln!(self.out, "{time} {netns} {}", ipvs_words(reply))
+    }
+
+    fn probe(&mut self, status: &ProbeStatus, time_ns: u64) -> io::Result<()> {
+        let time = self.clock.time_of_day(time_ns);
+        let symbol = &status.symbol;
+        match &status.flavour {
+            Some(flavour) => writeln!(self.out, "{time} attached {symbol} ({flavour})")?,
+            None => {
+                let why = status.why.as_deref().unwrap_or("unknown");
+                writeln!(
+                    self.out,
+                    "{time} could not attach {symbol}: {}",
+                    sanitize(why)
+                )?;
+            }
+        }
+        self.flush()
+    }
+
     fn told(&mut self, told: &Told) -> io::Result<()> {
         if let Some(name) = &told.netns_name {
-            self.netns.insert(told.drop.netns, name.clone());
+            self.netns.insert(told.anchor.netns(), name.clone());
         }
-        let drop = &told.drop;
         let e = &told.explanation;
-        let time = self.clock.time_of_day(drop.time_ns);
+        let time = self.clock.time_of_day(told.anchor.time_ns());
         let head = match told.cause {
             Some(cause) => self.style("1;31", cause),
             None => self.style("1", "drop"),
         };
         let title = self.style("1", &sanitize(&e.title));
         writeln!(self.out, "\n#{} {time} {head}: {title}", told.case)?;
-        let packet = match &drop.packet {
-            Some(packet) => packet.to_string(),
-            None => format!("ethertype {:#06x}", drop.ethertype),
-        };
-        let dev = drop
-            .dev
-            .as_ref()
-            .map_or(String::new(), |d| format!(" on {} ({})", d.name, d.ifindex));
-        let mark = if drop.mark == 0 {
-            String::new()
-        } else {
-            format!(", mark {:#x}", drop.mark)
-        };
-        let netns = self.netns(drop.netns);
-        self.item(
-            "packet",
-            &format!("{packet}, {} bytes{dev} in {netns}{mark}", drop.len),
-        )?;
+        match &told.anchor {
+            Anchor::Drop(drop) => self.packet(drop)?,
+            Anchor::IpvsReply(reply) => {
+                let netns = self.netns(reply.netns);
+                self.item("reply", &format!("{} in {netns}", ipvs_words(reply)))?;
+            }
+        }
         self.item("why", &e.summary)?;
         for line in &e.evidence {
             self.item(&line.label, &line.text)?;
@@ -285,4 +329,17 @@ impl<W: Write> Printer for Text<W> {
     fn flush(&mut self) -> io::Result<()> {
         self.out.flush()
     }
+}
+
+/// A reply that leaves IPVS from where the client did not ask.
+fn ipvs_words(reply: &IpvsReply) -> String {
+    let c = &reply.connection;
+    let asked = std::net::SocketAddr::new(reply.asked.dst, reply.asked.dport);
+    format!(
+        "{} {} -> {}, who had asked {asked}; from real server {} by IPVS",
+        protocol(c.proto),
+        c.service,
+        c.client,
+        c.real_server
+    )
 }

@@ -14,8 +14,13 @@ use self::case::{Case, Kind};
 use super::{Cause, Subject, Verdict};
 use crate::{
     attach::spec,
-    correlate::view::View,
-    model::{anchor::Drop, coverage::Coverage, evidence::Refused, explanation::Explanation},
+    correlate::{recent::Recent, view::View},
+    model::{
+        anchor::{Anchor, Drop},
+        coverage::Coverage,
+        evidence::Refused,
+        explanation::Explanation,
+    },
 };
 
 mod case;
@@ -41,7 +46,8 @@ impl Cause for RpFilter {
         })
     }
 
-    fn subject(&self, drop: &Drop) -> Option<Subject> {
+    fn subject(&self, anchor: &Anchor, _recent: &Recent) -> Option<Subject> {
+        let drop = anchor.drop()?;
         if !refused_by_reverse_path(drop) {
             return None;
         }
@@ -55,15 +61,18 @@ impl Cause for RpFilter {
         Some(subject(drop, route))
     }
 
-    fn aliases(&self, drop: &Drop, explanation: &Explanation) -> Vec<Subject> {
+    fn aliases(&self, anchor: &Anchor, explanation: &Explanation) -> Vec<Subject> {
+        let Some(drop) = anchor.drop() else {
+            return Vec::new();
+        };
         // The first drops of a case come before route look-ups are watched, later ones may come after
         // that: they are the same case as those of which it is known.
         let known = Route::of(explanation.facts["kind"] == json!(Kind::NoRoute));
         vec![subject(drop, known), subject(drop, Route::Unknown)]
     }
 
-    fn judge(&self, drop: &Drop, view: &View<'_>) -> Verdict {
-        let Some(case) = Case::read(drop, view) else {
+    fn judge(&self, anchor: &Anchor, view: &View<'_>) -> Verdict {
+        let Some(case) = anchor.drop().and_then(|drop| Case::read(drop, view)) else {
             return if view.pending() {
                 Verdict::Wait
             } else {

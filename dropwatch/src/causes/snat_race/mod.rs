@@ -10,8 +10,8 @@
 
 use super::{Cause, Subject, Verdict};
 use crate::{
-    correlate::view::View,
-    model::{anchor::Drop, coverage::Coverage},
+    correlate::{recent::Recent, view::View},
+    model::{anchor::Anchor, coverage::Coverage},
 };
 
 mod case;
@@ -33,7 +33,8 @@ impl Cause for SnatRace {
         None
     }
 
-    fn subject(&self, drop: &Drop) -> Option<Subject> {
+    fn subject(&self, anchor: &Anchor, _recent: &Recent) -> Option<Subject> {
+        let drop = anchor.drop()?;
         let insertion = drop
             .insertion
             .as_ref()
@@ -54,8 +55,8 @@ impl Cause for SnatRace {
         ])
     }
 
-    fn judge(&self, drop: &Drop, view: &View<'_>) -> Verdict {
-        let Some(case) = case::Case::read(drop, view) else {
+    fn judge(&self, anchor: &Anchor, view: &View<'_>) -> Verdict {
+        let Some(case) = anchor.drop().and_then(|drop| case::Case::read(drop, view)) else {
             return if view.pending() {
                 Verdict::Wait
             } else {

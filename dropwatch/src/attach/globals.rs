@@ -1,0 +1,107 @@
+//! The read-only globals of the eBPF object: offsets, settings, the device filter.
+
+use anyhow::Result;
+use dropwatch_common::{
+    config::{ABSENT, DEV_WORDS, word},
+    fields::FIELD_COUNT,
+};
+
+use super::{load::Settings, plan::Step, spec::REFUSAL};
+use crate::{
+    exit::Failure,
+    kernel::{btf::KernelBtf, layout, reasons::Reasons},
+};
+
+/// Their values.
+#[derive(Clone)]
+pub struct Globals {
+    /// See [`dropwatch_common::names::OFFSETS`].
+    pub offsets: [u32; FIELD_COUNT],
+    /// See [`dropwatch_common::names::CONFIG`].
+    pub config: [u32; word::COUNT],
+    /// See [`dropwatch_common::names::DEV_FILTER`].
+    pub dev: [u64; DEV_WORDS],
+}
+
+impl Globals {
+    /// For this kernel, these settings and this plan.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure::Unsupported`] when a member that the drop anchor needs is not there.
+    pub fn new(
+        btf: &KernelBtf,
+        reasons: &Reasons,
+        settings: &Settings,
+        steps: &[Step],
+    ) -> Result<Self> {
+        let offsets =
+            layout::offsets(btf).map_err(|e| Failure::Unsupported.because(format!("{e:#}")))?;
+        let planned = |probe: &str| {
+            steps
+                .iter()
+                .any(|s| s.probe.name == probe && !s.variants.is_empty())
+        };
+        let number = |name: &str| reasons.number(name).unwrap_or(ABSENT);
+        let mut config = [0u32; word::COUNT];
+        config[word::KFREE_SKB_ARGS] = btf.tracepoint_args("kfree_skb").unwrap_or(2);
+        config[word::BUDGET] = settings.budget;
+        config[word::NETNS] = settings.netns.unwrap_or(0);
+        config[word::DEV] = settings.dev.is_some().into();
+        config[word::REASON_RPFILTER] = number("IP_RPFILTER");
+        config[word::REASON_LOCAL_SOURCE] = number("IP_LOCAL_SOURCE");
+        config[word::REASON_INVALID_SOURCE] = number("IP_INVALID_SOURCE");
+        config[word::REASON_NETFILTER_DROP] = number("NETFILTER_DROP");
+        config[word::REASON_NOT_SPECIFIED] = number("NOT_SPECIFIED");
+        config[word::STASH] = planned(REFUSAL.name).into();
+        Ok(Self {
+            offsets,
+            config,
+            dev: dev_filter(settings.dev.as_deref().unwrap_or_default()),
+        })
+    }
+}
+
+/// Name and mask as four words: see [`dropwatch_common::config::DEV_WORDS`].
+fn dev_filter(pattern: &str) -> [u64; DEV_WORDS] {
+    let (name, prefix) = match pattern.strip_suffix('*') {
+        Some(name) => (name, true),
+        None => (pattern, false),
+    };
+    let mut bytes = [0u8; 16];
+    let mut mask = [0u8; 16];
+    let len = name.len().min(15);
+    bytes[..len].copy_from_slice(&name.as_bytes()[..len]);
+    // The NUL behind an exact name counts too.
+    mask[..if prefix { len } else { len + 1 }].fill(0xff);
+    let word = |b: &[u8; 16], at: usize| {
+        let mut eight = [0u8; 8];
+        eight.copy_from_slice(&b[at..at + 8]);
+        u64::from_ne_bytes(eight)
+    };
+    [
+        word(&bytes, 0),
+        word(&bytes, 8),
+        word(&mask, 0),
+        word(&mask, 8),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_exact_name_ends_with_its_nul_and_a_prefix_does_not() {
+        let exact = dev_filter("eth0");
+        assert_eq!(exact[0].to_ne_bytes(), *b"eth0\0\0\0\0");
+        assert_eq!(
+            exact[2].to_ne_bytes(),
+            [0xff, 0xff, 0xff, 0xff, 0xff, 0, 0, 0]
+        );
+        let prefix = dev_filter("lxc*");
+        assert_eq!(prefix[2].to_ne_bytes(), [0xff, 0xff, 0xff, 0, 0, 0, 0, 0]);
+        let longest = dev_filter("abcdefghijklmno");
+        assert_eq!(longest[3], u64::MAX);
+    }
+}

@@ -1,0 +1,85 @@
+//! What happened just before: events that later ones belong to. Bounded, and forgotten after a while.
+
+use std::collections::VecDeque;
+
+use crate::model::{
+    anchor::Drop,
+    ipvs::{IpvsConnection, IpvsReply, IpvsReset},
+};
+
+/// Most events of a kind that are remembered.
+const MOST: usize = 4096;
+
+/// How long an event is remembered.
+const MEMORY_NS: u64 = 10_000_000_000;
+
+/// The last events.
+#[derive(Debug, Default)]
+pub struct Recent {
+    replies: VecDeque<IpvsReply>,
+    resets: VecDeque<IpvsReset>,
+    /// Drops that belong to a case of an anomaly, with that case's number.
+    linked: VecDeque<(usize, Drop)>,
+}
+
+impl Recent {
+    /// Remembers a reply that left IPVS from the wrong place.
+    pub fn replied(&mut self, reply: IpvsReply) {
+        push(&mut self.replies, reply);
+    }
+
+    /// Remembers a client's reset.
+    pub fn reset(&mut self, reset: IpvsReset) {
+        push(&mut self.resets, reset);
+    }
+
+    /// Remembers that a drop belongs to an anomaly's case.
+    pub fn linked(&mut self, case: usize, drop: &Drop) {
+        push(&mut self.linked, (case, drop.clone()));
+    }
+
+    /// The reply that a packet is: what IPVS made of it, on its way to the client. The latest one.
+    pub fn reply_of(&self, drop: &Drop) -> Option<&IpvsReply> {
+        let packet = drop.packet.as_ref()?;
+        self.replies.iter().rev().find(|reply| {
+            let c = &reply.connection;
+            reply.time_ns <= drop.time_ns
+                && packet.src == c.service.addr
+                && packet.sport == Some(c.service.port)
+                && packet.dst == c.client.addr
+                && packet.dport == Some(c.client.port)
+                && packet.is_proto(c.proto)
+        })
+    }
+
+    /// The client's reset of a connection, after a time.
+    pub fn reset_of(&self, connection: &IpvsConnection, from_ns: u64) -> Option<&IpvsReset> {
+        self.resets.iter().find(|reset| {
+            let c = &reset.connection;
+            reset.time_ns >= from_ns
+                && (c.client, c.service, c.proto)
+                    == (connection.client, connection.service, connection.proto)
+        })
+    }
+
+    /// The first drop that belongs to a case.
+    pub fn drop_of(&self, case: usize) -> Option<&Drop> {
+        let mut linked = self.linked.iter();
+        linked.find(|(of, _)| *of == case).map(|(_, drop)| drop)
+    }
+
+    /// Forgets what is too old to be followed by anything.
+    pub fn expire(&mut self, now_ns: u64) {
+        let old = |time_ns: u64| time_ns + MEMORY_NS < now_ns;
+        self.replies.retain(|r| !old(r.time_ns));
+        self.resets.retain(|r| !old(r.time_ns));
+        self.linked.retain(|(_, d)| !old(d.time_ns));
+    }
+}
+
+fn push<T>(queue: &mut VecDeque<T>, item: T) {
+    if queue.len() == MOST {
+        queue.pop_front();
+    }
+    queue.push_back(item);
+}
