@@ -15,6 +15,7 @@ pub mod ingest;
 pub mod kernel;
 mod memory;
 pub mod model;
+pub mod netfilter;
 pub mod output;
 pub mod reasons;
 pub mod replay;

@@ -8,6 +8,8 @@ use crate::{
     model::{anchor::Anchor, coverage::Coverage, explanation::Explanation},
 };
 
+pub mod ipvs_conntrack;
+pub mod nfqueue_mark;
 pub mod rp_filter;
 pub mod shell;
 pub mod snat_race;
@@ -49,7 +51,19 @@ pub trait Cause: Sync {
 }
 
 /// All causes, in the order of judging.
-pub const ALL: [&dyn Cause; 2] = [&rp_filter::RpFilter, &snat_race::SnatRace];
+pub const ALL: [&dyn Cause; 4] = [
+    &rp_filter::RpFilter,
+    &snat_race::SnatRace,
+    &nfqueue_mark::NfqueueMark,
+    &ipvs_conntrack::IpvsConntrack,
+];
+
+/// A number for a text, as part of a [`Subject`] (FNV-1a).
+fn hash(text: &str) -> u64 {
+    text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |sum, b| {
+        (sum ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3)
+    })
+}
 
 #[cfg(test)]
 mod tests {

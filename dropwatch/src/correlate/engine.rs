@@ -9,7 +9,7 @@ use super::{
     view::{Store, View},
 };
 use crate::{
-    causes::{Cause, Verdict},
+    causes::{Cause, Verdict, ipvs_conntrack},
     facts::{Fact, FactKey},
     model::{
         anchor::{Anchor, Drop},
@@ -139,6 +139,10 @@ impl Engine {
 
     /// Takes a sysctl write.
     pub fn sysctl_write(&mut self, write: SysctlWrite) {
+        if write.key == ipvs_conntrack::SYSCTL {
+            let on = write.new != "0";
+            self.store.recent.switched(write.netns, write.time_ns, on);
+        }
         self.store.wrote(write);
     }
 

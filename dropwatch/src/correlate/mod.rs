@@ -2,6 +2,7 @@
 
 pub mod case;
 pub mod engine;
+mod firewall;
 pub mod plain;
 pub mod recent;
 pub mod view;

@@ -2,9 +2,9 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::view::View;
+use super::{firewall, view::View};
 use crate::{
     causes::{Subject, snat_race},
     model::{
@@ -29,7 +29,8 @@ pub fn subject(drop: &Drop) -> Subject {
         u64::from(drop.reason.number),
         drop.location.address,
         protocol,
-        martian_subject(drop),
+        // What the source check refuses is not netfilter's.
+        martian_subject(drop) | firewall::subject(drop),
     ]
 }
 
@@ -55,15 +56,17 @@ pub fn explain(drop: &Drop, view: &View<'_>) -> Option<Explanation> {
     let _ = view.netns(drop.netns);
     let martian = martian(drop, view);
     let not_inserted = snat_race::other(drop, view);
+    let by_netfilter = firewall::explain(drop, view);
     if view.pending() {
         return None;
     }
-    let (what, look) = match &not_inserted {
-        Some((what, _)) => (
+    let (what, look) = match (&not_inserted, &by_netfilter) {
+        (Some((what, _)), _) => (
             what.clone(),
             Some("`conntrack -S` (insert_failed), `conntrack -L`".into()),
         ),
-        None => words(drop, martian),
+        (None, Some(said)) => (said.what.clone(), Some(said.look.clone())),
+        (None, None) => words(drop, martian),
     };
     let mut evidence = vec![Line {
         label: "reason".into(),
@@ -89,6 +92,14 @@ pub fn explain(drop: &Drop, view: &View<'_>) -> Option<Explanation> {
             format!("{} in effect, and no part of this check", mode.effective()),
         ));
     }
+    let kind = not_inserted.map(|(_, kind)| kind);
+    let (kind, netfilter) = match by_netfilter {
+        Some(said) => {
+            evidence.extend(said.lines);
+            (kind.or(said.kind), said.facts)
+        }
+        None => (kind, Value::Null),
+    };
     if let Some(look) = look {
         evidence.push(Line {
             label: "look at".into(),
@@ -101,10 +112,11 @@ pub fn explain(drop: &Drop, view: &View<'_>) -> Option<Explanation> {
         title: title(drop, martian),
         summary: what,
         facts: json!({
-            "kind": not_inserted.map(|(_, kind)| kind),
+            "kind": kind,
             "reason": drop.reason.text(),
             "class": text.map(|t| t.class),
             "martian": martian,
+            "netfilter": netfilter,
         }),
         evidence,
         fixes: Vec::new(),

@@ -20,6 +20,8 @@ pub struct Recent {
     resets: VecDeque<IpvsReset>,
     /// Drops that belong to a case of an anomaly, with that case's number.
     linked: VecDeque<(usize, Drop)>,
+    /// Writes of `net.ipv4.vs.conntrack`: namespace, time, whether it was switched on. Never too old.
+    switches: VecDeque<(u32, u64, bool)>,
 }
 
 impl Recent {
@@ -36,6 +38,19 @@ impl Recent {
     /// Remembers that a drop belongs to an anomaly's case.
     pub fn linked(&mut self, case: usize, drop: &Drop) {
         push(&mut self.linked, (case, drop.clone()));
+    }
+
+    /// Remembers that IPVS's use of conntrack was switched.
+    pub fn switched(&mut self, netns: u32, time_ns: u64, on: bool) {
+        push(&mut self.switches, (netns, time_ns, on));
+    }
+
+    /// Whether it was switched on before a time, as far as that was seen.
+    pub fn was_set(&self, netns: u32, time_ns: u64) -> bool {
+        let mut before = self.switches.iter().rev();
+        before
+            .find(|(of, at, _)| *of == netns && *at <= time_ns)
+            .is_some_and(|(.., on)| *on)
     }
 
     /// The reply that a packet is: what IPVS made of it, on its way to the client. The latest one.

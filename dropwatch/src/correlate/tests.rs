@@ -125,11 +125,13 @@ fn answer(key: &FactKey) -> Fact {
             devices: vec!["eth0".into()],
         }),
         FactKey::SysctlFiles { .. } => Fact::SysctlFiles(SysctlFiles::default()),
-        FactKey::Conntrack { .. } | FactKey::ConntrackStats { .. } | FactKey::NatRules { .. } => {
-            Fact::Unknown {
-                why: "not asked here".into(),
-            }
-        }
+        FactKey::Conntrack { .. }
+        | FactKey::ConntrackStats { .. }
+        | FactKey::Ruleset { .. }
+        | FactKey::Ipvs { .. }
+        | FactKey::Queues { .. } => Fact::Unknown {
+            why: "not asked here".into(),
+        },
     }
 }
 

@@ -10,10 +10,10 @@ use std::{
 use super::recent::Recent;
 use crate::{
     facts::{
-        ConntrackEntry, ConntrackStats, DefaultRoutes, Fact, FactKey, Link, NatRules, Netns, Route,
-        RpFilterSettings, SysctlFiles,
+        ConntrackEntry, ConntrackStats, DefaultRoutes, Fact, FactKey, Link, Netns, Route,
+        RpFilterSettings, SysctlFiles, ipvs::IpvsState, queues::Queues, ruleset::Ruleset,
     },
-    model::{anchor::Drop, evidence::SysctlWrite, tuple::Tuple},
+    model::{anchor::Drop, evidence::SysctlWrite, ipvs::Endpoint, tuple::Tuple},
 };
 
 /// A fact stays usable for cases that open this long after it was read.
@@ -159,8 +159,13 @@ impl<'a> View<'a> {
         /// Counters and size of the conntrack table.
         conntrack_stats(netns: u32) -> ConntrackStats(ConntrackStats) =
             FactKey::ConntrackStats { netns };
-        /// Rules that translate addresses.
-        nat_rules(netns: u32) -> NatRules(NatRules) = FactKey::NatRules { netns };
+        /// IPVS, with one of its connections.
+        ipvs(netns: u32, client: Endpoint, service: Endpoint) -> Ipvs(IpvsState) =
+            FactKey::Ipvs { netns, client, service };
+        /// Queues that programs listen on.
+        queues(netns: u32) -> Queues(Queues) = FactKey::Queues { netns };
+        /// The netfilter rule set.
+        ruleset(netns: u32) -> Ruleset(Ruleset) = FactKey::Ruleset { netns };
         /// sysctl.d and udev lines.
         sysctl_files(device: &str) -> SysctlFiles(SysctlFiles) =
             FactKey::SysctlFiles { device: device.to_owned() };
@@ -227,7 +232,9 @@ fn question(key: &FactKey) -> String {
             format!("conntrack entry of {tuple} in netns {netns}")
         }
         FactKey::ConntrackStats { netns } => format!("conntrack counters of netns {netns}"),
-        FactKey::NatRules { netns } => format!("NAT rules of netns {netns}"),
+        FactKey::Ipvs { netns, .. } => format!("IPVS of netns {netns}"),
+        FactKey::Queues { netns } => format!("queues of netns {netns}"),
+        FactKey::Ruleset { netns } => format!("netfilter rules of netns {netns}"),
         FactKey::SysctlFiles { device } => format!("sysctl.d lines for {device}"),
     }
 }

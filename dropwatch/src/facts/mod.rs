@@ -7,9 +7,15 @@ use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::tuple::Tuple;
+use crate::model::{ipvs::Endpoint, tuple::Tuple};
+use ipvs::IpvsState;
+use queues::Queues;
+use ruleset::Ruleset;
 
+pub mod ipvs;
+pub mod queues;
 pub mod reader;
+pub mod ruleset;
 pub mod sysctl_d;
 pub mod sysctl_files;
 
@@ -69,8 +75,22 @@ pub enum FactKey {
         /// The namespace.
         netns: u32,
     },
-    /// The rules that translate addresses.
-    NatRules {
+    /// IPVS: its sysctl, its services, one of its connections.
+    Ipvs {
+        /// The namespace.
+        netns: u32,
+        /// The connection's client.
+        client: Endpoint,
+        /// The connection's virtual service.
+        service: Endpoint,
+    },
+    /// The queues that programs listen on (NFQUEUE).
+    Queues {
+        /// The namespace.
+        netns: u32,
+    },
+    /// The netfilter rule set.
+    Ruleset {
         /// The namespace.
         netns: u32,
     },
@@ -97,8 +117,12 @@ pub enum Fact {
     Conntrack(ConntrackEntry),
     /// Answer to [`FactKey::ConntrackStats`].
     ConntrackStats(ConntrackStats),
-    /// Answer to [`FactKey::NatRules`].
-    NatRules(NatRules),
+    /// Answer to [`FactKey::Ipvs`].
+    Ipvs(IpvsState),
+    /// Answer to [`FactKey::Queues`].
+    Queues(Queues),
+    /// Answer to [`FactKey::Ruleset`].
+    Ruleset(Ruleset),
     /// It could not be read; why, in a few words.
     Unknown {
         /// The reason.
@@ -236,42 +260,6 @@ pub struct ConntrackStats {
     pub entries: Option<u64>,
     /// Room in the table (`net.netfilter.nf_conntrack_max`).
     pub max: Option<u64>,
-}
-
-/// NAT rules, or that they could not be read in part.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct NatRules {
-    /// Rules in order of evaluation, by back end.
-    pub rules: Vec<NatRule>,
-    /// Back ends that could not be asked, with the reason.
-    pub unreadable: Vec<String>,
-}
-
-/// A rule that translates addresses.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct NatRule {
-    /// `iptables-legacy`, `iptables-nft` or `nft`.
-    pub backend: String,
-    /// Table, with its family for nft: `ip nat`.
-    pub table: String,
-    /// Chain that holds the rule.
-    pub chain: String,
-    /// Text as the back end's own tool prints it.
-    pub text: String,
-    /// nft handle.
-    pub handle: Option<u64>,
-    /// `masquerade`, `snat`, `dnat` or `redirect`.
-    pub action: String,
-    /// New addresses and ports as written, without keywords: `10.0.0.1:40000-40010`.
-    pub to: Option<String>,
-    /// Whether ports are fully random.
-    pub fully_random: bool,
-    /// Device that the rule asks to leave by, if it does.
-    pub out_dev: Option<String>,
-    /// Source prefix that it asks for, if it does.
-    pub source: Option<String>,
-    /// Protocol that it asks for, in lower case, if it does.
-    pub proto: Option<String>,
 }
 
 /// A line of a configuration file.

@@ -10,7 +10,8 @@ use dropwatch_common::record::{
 
 use crate::model::{
     anchor::Task,
-    evidence::{Clash, CtState, Hook, Insertion, QueueTrip, Queued, Reinjected},
+    evidence::{Clash, CtState, Insertion, QueueTrip, Queued, Reinjected},
+    hook::Hook,
     tuple::Tuple,
 };
 

@@ -7,7 +7,7 @@ use super::{
     evidence::{address, tuple},
 };
 use crate::model::{
-    evidence::Hook,
+    hook::Hook,
     ipvs::{Endpoint, IpvsConnection, IpvsReply, IpvsReset},
 };
 

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{anchor::Task, tuple::Tuple};
+use super::{anchor::Task, hook::Hook, tuple::Tuple};
 
 /// What the kernel showed about a refused source address.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -121,8 +121,8 @@ pub struct Clash {
 /// A packet's way through a queue program.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct QueueTrip {
-    /// Hook that it was queued at.
-    pub hook: Hook,
+    /// Hook that it was queued at; `None` for one that this version does not know.
+    pub hook: Option<Hook>,
     /// IP version of that hook: 4, 6, or 0 for others.
     pub l3: u8,
     /// What was seen when it was queued; `None` when that was before the start of the tracer.
@@ -153,56 +153,6 @@ pub struct Reinjected {
     pub verdict: u32,
     /// Who gave the verdict.
     pub process: Task,
-}
-
-/// A netfilter hook of IP: `enum nf_inet_hooks` (include/uapi/linux/netfilter.h).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Hook {
-    /// Every packet that comes in.
-    Prerouting,
-    /// Packets for this host.
-    Input,
-    /// Packets for others.
-    Forward,
-    /// Packets made on this host.
-    Output,
-    /// Every packet that leaves.
-    Postrouting,
-    /// Frames that a device has received.
-    Ingress,
-    /// A hook that this version does not know.
-    Other,
-}
-
-impl Hook {
-    /// By the kernel's number.
-    #[must_use]
-    pub fn from_number(number: u32) -> Self {
-        match number {
-            0 => Self::Prerouting,
-            1 => Self::Input,
-            2 => Self::Forward,
-            3 => Self::Output,
-            4 => Self::Postrouting,
-            5 => Self::Ingress,
-            _ => Self::Other,
-        }
-    }
-
-    /// Name as in JSON; in upper case it is the name of iptables' chain.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Prerouting => "prerouting",
-            Self::Input => "input",
-            Self::Forward => "forward",
-            Self::Output => "output",
-            Self::Postrouting => "postrouting",
-            Self::Ingress => "ingress",
-            Self::Other => "other",
-        }
-    }
 }
 
 /// A process wrote a watched sysctl.

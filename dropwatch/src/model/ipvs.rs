@@ -4,7 +4,7 @@ use std::{fmt, net::IpAddr};
 
 use serde::{Deserialize, Serialize};
 
-use super::{evidence::Hook, tuple::Tuple};
+use super::{hook::Hook, tuple::Tuple};
 
 /// A reply that is given the service's address, which is not what the client asked for: an anomaly.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -15,8 +15,8 @@ pub struct IpvsReply {
     pub cpu: u32,
     /// Network namespace inode number; 0 = unknown.
     pub netns: u32,
-    /// Hook where IPVS took the reply.
-    pub hook: Hook,
+    /// Hook where IPVS took the reply; `None` for one that this version does not know.
+    pub hook: Option<Hook>,
     /// The connection.
     pub connection: IpvsConnection,
     /// What the client sent, before translation.

@@ -4,6 +4,7 @@ pub mod anchor;
 pub mod coverage;
 pub mod evidence;
 pub mod explanation;
+pub mod hook;
 pub mod ipvs;
 pub mod packet;
 pub mod tuple;

@@ -75,6 +75,15 @@ impl Packet {
     pub fn is_proto(&self, number: u8) -> bool {
         self.proto == protocol(number)
     }
+
+    /// TCP flags as in the header, FIN being the lowest bit.
+    #[must_use]
+    pub fn tcp_flag_bits(&self) -> Option<u8> {
+        let set: Vec<_> = self.tcp_flags.as_ref()?.split(',').collect();
+        let bits = TCP_FLAGS.iter().enumerate();
+        let bits = bits.filter(|(_, name)| set.contains(*name));
+        Some(bits.fold(0, |all, (bit, _)| all | 1 << bit))
+    }
 }
 
 impl fmt::Display for Packet {
@@ -192,6 +201,7 @@ mod tests {
             "TCP 10.0.0.113:8080 -> 10.0.0.253:41000 [SYN,ACK]"
         );
         assert_eq!(packet.tcp_seq, Some(7));
+        assert_eq!(packet.tcp_flag_bits(), Some(0x12));
     }
 
     #[test]

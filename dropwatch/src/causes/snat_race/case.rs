@@ -8,8 +8,12 @@ use serde_json::{Value, json};
 use super::{fixes, text};
 use crate::{
     correlate::view::View,
-    facts::{ConntrackEntry, ConntrackStats, NatRule, NatRules, Netns},
+    facts::{
+        ConntrackEntry, ConntrackStats, Netns,
+        ruleset::{Family, Hook, Nat, NatAction, Ruleset, State},
+    },
     model::{anchor::Drop, evidence::Insertion, explanation::Explanation, tuple::Tuple},
+    netfilter::{NatRule, Packet, translated_by},
 };
 
 /// The kernel's default time-outs, in seconds, of the states in which a connection is new
@@ -28,7 +32,9 @@ pub struct Case<'a> {
     pub(super) insertion: &'a Insertion,
     pub(super) netns: Option<&'a Netns>,
     pub(super) winner: &'a ConntrackEntry,
-    pub(super) rule: Option<&'a NatRule>,
+    pub(super) rule: Option<NatRule<'a>>,
+    /// Rules that could not be read.
+    unreadable: Vec<String>,
     pub(super) stats: Option<&'a ConntrackStats>,
     /// The rule leaves one port only: no search, no race.
     pub(super) fixed_port: bool,
@@ -53,14 +59,14 @@ impl<'a> Case<'a> {
     pub fn read(drop: &'a Drop, view: &View<'a>) -> Option<Self> {
         let insertion = drop.insertion.as_ref()?;
         let netns = view.netns(drop.netns);
-        let rules = view.nat_rules(drop.netns);
+        let rules = view.ruleset(drop.netns);
         let stats = view.conntrack_stats(drop.netns);
         let winner = view.conntrack(drop.netns, insertion.reply, insertion.zone)?;
         if !holds(winner, insertion) {
             return None;
         }
-        let rule = rules.and_then(|r| rule(r, insertion));
-        let ports = ports(rule, insertion.original.sport);
+        let rule = rules.and_then(|set| rule(set, drop, insertion));
+        let ports = ports(rule.map(|rule| rule.nat), insertion.original.sport);
         let fixed_port = ports.clone().count() == 1;
         if !fixed_port && (!newcomer(winner) || used_up(drop, insertion, ports, stats, view)) {
             return None;
@@ -71,6 +77,7 @@ impl<'a> Case<'a> {
             netns,
             winner,
             rule,
+            unreadable: rules.map_or_else(Vec::new, unreadable),
             stats,
             fixed_port,
         })
@@ -82,6 +89,7 @@ impl<'a> Case<'a> {
             unknown.push(
                 "which rule translated it: none of those that are loaded fits for sure".into(),
             );
+            unknown.extend(self.unreadable.iter().cloned());
         }
         unknown.push("whether a retransmission got through: not followed yet".into());
         Explanation {
@@ -111,7 +119,7 @@ impl<'a> Case<'a> {
             },
             "zone": self.insertion.zone,
             "fixed_port": self.fixed_port,
-            "rule": self.rule,
+            "rule": self.rule.map(|rule| rule.json()),
             "insert_failed": self.stats.map(|s| s.insert_failed),
             "entries": self.stats.and_then(|s| s.entries),
             "max": self.stats.and_then(|s| s.max),
@@ -154,21 +162,46 @@ fn newcomer(winner: &ConntrackEntry) -> bool {
 }
 
 /// The rule that made the translation, if exactly one of the loaded ones can have.
-fn rule<'a>(rules: &'a NatRules, insertion: &Insertion) -> Option<&'a NatRule> {
-    let proto = text::proto(insertion.original.proto).to_lowercase();
-    let mut fitting = rules.rules.iter().filter(|r| {
-        matches!(r.action.as_str(), "masquerade" | "snat")
-            && r.proto.as_deref().is_none_or(|p| p == proto)
-    });
-    let first = fitting.next()?;
-    fitting.next().is_none().then_some(first)
+fn rule<'a>(set: &'a Ruleset, drop: &Drop, insertion: &Insertion) -> Option<NatRule<'a>> {
+    let Insertion {
+        original, reply, ..
+    } = insertion;
+    let family = if original.src.is_ipv4() {
+        Family::Ip
+    } else {
+        Family::Ip6
+    };
+    let actions = [NatAction::Masquerade, NatAction::Snat, NatAction::Netmap];
+    // Behind a translation of the destination, which comes first.
+    let packet = |hook| Packet {
+        protocol: Some(original.proto),
+        src: Some(original.src),
+        dst: Some(reply.src),
+        sport: Some(original.sport),
+        dport: Some(reply.sport),
+        mark: Some(drop.mark),
+        state: Some(State::New),
+        out_dev: drop.dev.as_ref().map(|dev| dev.name.clone()),
+        ..Packet::at(family, hook)
+    };
+    let leaving = translated_by(set, &packet(Hook::Postrouting), &actions);
+    let coming = translated_by(set, &packet(Hook::Input), &actions);
+    match (leaving.list.is_empty(), coming.list.is_empty()) {
+        (false, true) => NatRule::of(leaving.only()?),
+        (true, false) => NatRule::of(coming.only()?),
+        _ => None,
+    }
+}
+
+fn unreadable(set: &Ruleset) -> Vec<String> {
+    set.unreadable.iter().map(|one| one.why.clone()).collect()
 }
 
 /// The ports that the translation may choose from: the rule's own, else the kernel's choice by the original
 /// port (`nf_nat_l4proto_unique_tuple`, net/netfilter/nf_nat_core.c, 5.10 to 7.2).
-fn ports(rule: Option<&NatRule>, original: u16) -> RangeInclusive<u16> {
-    let own = rule.and_then(|r| {
-        let (address, ports) = r.to.as_ref()?.rsplit_once(':')?;
+fn ports(nat: Option<&Nat>, original: u16) -> RangeInclusive<u16> {
+    let own = nat.and_then(|nat| {
+        let (address, ports) = nat.to.as_ref()?.rsplit_once(':')?;
         // An IPv6 address stands in brackets when a port follows.
         if address.contains(':') && !address.ends_with(']') {
             return None;
@@ -248,9 +281,10 @@ mod tests {
 
     #[test]
     fn the_rule_decides_the_ports_and_the_kernel_without_one() {
-        let to = |to: &str| NatRule {
+        let to = |to: &str| Nat {
+            action: NatAction::Snat,
             to: Some(to.into()),
-            ..NatRule::default()
+            fully_random: false,
         };
         assert_eq!(
             ports(Some(&to("10.0.0.1:40000-40001")), 5000),

@@ -1,7 +1,7 @@
 //! What to change.
 
 use super::case::Case;
-use crate::{causes::shell, facts::NatRule, model::explanation::Fix};
+use crate::{causes::shell, facts::ruleset::Backend, model::explanation::Fix, netfilter::NatRule};
 
 /// The changes that make the loss rare or end it.
 pub fn fixes(case: &Case<'_>) -> Vec<Fix> {
@@ -12,10 +12,10 @@ pub fn fixes(case: &Case<'_>) -> Vec<Fix> {
             Vec::new(),
             "One port carries one connection per destination.",
         ));
-    } else if let Some(rule) = case.rule.filter(|r| !r.fully_random) {
+    } else if let Some(rule) = case.rule.filter(|r| !r.nat.fully_random) {
         fixes.push(fix(
             "Use fully random ports in this rule",
-            random(rule).map(|c| case.inside(&c)).into_iter().collect(),
+            random(&rule).map(|c| case.inside(&c)).into_iter().collect(),
             "The clash becomes rare, it does not become impossible. What writes the rule (kube-proxy, a CNI \
              plug-in) may write it anew: set it there too. Existing connections keep their ports.",
         ));
@@ -41,23 +41,26 @@ fn fix(title: &str, commands: Vec<String>, cost: &str) -> Fix {
 }
 
 /// The command that replaces the rule by a fully random one (iptables 1.6.2, nft 0.8.1 or later).
-fn random(rule: &NatRule) -> Option<String> {
-    match rule.backend.as_str() {
+fn random(rule: &NatRule<'_>) -> Option<String> {
+    let NatRule { chain, rule, .. } = rule;
+    match chain.backend {
         // In its place and in one step: the order of the rules decides, and no packet meets a gap.
-        "iptables-legacy" | "iptables-nft" => Some(format!(
+        Backend::IptablesLegacy | Backend::IptablesNft => Some(format!(
             "{backend}-save -c -t nat | sed 's|^\\(\\[[0-9:]*\\] \\)\\?{rule}$|& --random-fully|' | {backend}-restore -c",
-            backend = rule.backend,
+            backend = chain.backend,
             rule = pattern(&rule.text),
         )),
-        "nft" => {
+        // Without its text its matches are not known, and another rule would take its place.
+        Backend::Nft => {
             let handle = rule.handle?;
             let text = rule.text.split(" # ").next()?.trim();
-            Some(format!(
-                "nft replace rule {} {} handle {handle} {text} fully-random",
-                rule.table, rule.chain
-            ))
+            (!text.is_empty()).then(|| {
+                format!(
+                    "nft replace rule {} {} handle {handle} {text} fully-random",
+                    chain.table, chain.name
+                )
+            })
         }
-        _ => None,
     }
 }
 

@@ -1,7 +1,10 @@
 //! The explanation in words.
 
 use super::case::{Case, turned};
-use crate::model::explanation::{Line, Source};
+use crate::{
+    model::explanation::{Line, Source},
+    netfilter::NatRule,
+};
 
 /// Name of an IP protocol.
 pub fn proto(number: u8) -> &'static str {
@@ -88,8 +91,8 @@ pub fn evidence(case: &Case<'_>) -> Vec<Line> {
             Source::Config,
         );
     }
-    if let Some(rule) = case.rule {
-        let random = if rule.fully_random {
+    if let Some(NatRule { chain, rule, nat }) = case.rule {
+        let random = if nat.fully_random {
             "fully random ports"
         } else {
             "ports not fully random"
@@ -101,7 +104,7 @@ pub fn evidence(case: &Case<'_>) -> Vec<Line> {
             "rule",
             format!(
                 "{} table {} chain {}{handle}: {} ({random})",
-                rule.backend, rule.table, rule.chain, rule.text
+                chain.backend, chain.table, chain.name, rule.text
             ),
             Source::Config,
         );

@@ -6,21 +6,20 @@
 
 mod child;
 mod conntrack;
+mod ipvs;
 mod link;
 mod lookup;
-mod nat_chains;
-mod nat_iptables;
-mod nat_nft;
-mod nat_rules;
 mod netlink;
 mod netns;
 mod parse;
 mod places;
 mod pod;
 mod process;
+mod queues;
 mod route;
 mod rp_filter;
 mod rules;
+mod ruleset;
 
 use std::collections::{HashSet, VecDeque};
 use std::io;
@@ -31,8 +30,10 @@ use std::time::{Duration, Instant};
 
 use super::{Fact, FactKey};
 use netns::Namespaces;
+#[cfg(test)]
+pub use ruleset::samples;
 
-/// Longest that one question may take; [`nat_rules`], which runs other programs, has a limit of its own.
+/// Longest that one question may take; [`ruleset`], which runs other programs, has a limit of its own.
 const QUESTION_LIMIT: Duration = Duration::from_millis(300);
 
 /// Most questions that wait; what comes on top is answered with [`Fact::Unknown`].
@@ -213,7 +214,13 @@ fn answer(namespaces: &mut Namespaces, sysctl_files: fn(&str) -> Fact, key: &Fac
         FactKey::ConntrackStats { netns } => {
             conntrack::stats::read(namespaces, netns, until).map(Fact::ConntrackStats)
         }
-        FactKey::NatRules { netns } => nat_rules::read(namespaces, netns).map(Fact::NatRules),
+        FactKey::Ipvs {
+            netns,
+            client,
+            service,
+        } => ipvs::read(namespaces, netns, client, service).map(Fact::Ipvs),
+        FactKey::Queues { netns } => queues::read(namespaces, netns).map(Fact::Queues),
+        FactKey::Ruleset { netns } => ruleset::read(namespaces, netns).map(Fact::Ruleset),
     };
     fact.unwrap_or_else(unknown)
 }

@@ -68,6 +68,7 @@ pub(super) const CT_GET: Command = Command("IPCTNL_MSG_CT_GET", 0x0101);
 pub(super) const CT_GET_STATS_CPU: Command = Command("IPCTNL_MSG_CT_GET_STATS_CPU", 0x0104);
 pub(super) const CT_GET_STATS: Command = Command("IPCTNL_MSG_CT_GET_STATS", 0x0105);
 pub(super) const NFT_GETCHAIN: Command = Command("NFT_MSG_GETCHAIN", 0x0a04);
+pub(super) const NFT_GETRULE: Command = Command("NFT_MSG_GETRULE", 0x0a07);
 
 /// A request under construction.
 pub(super) struct Request {

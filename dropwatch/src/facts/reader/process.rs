@@ -167,7 +167,7 @@ fn is_kernel_thread(pid: u32) -> bool {
     matches!(fs::read_link(format!("/proc/{pid}/exe")), Err(e) if e.kind() == ErrorKind::NotFound)
 }
 
-fn name(pid: u32) -> Option<Process> {
+pub(super) fn name(pid: u32) -> Option<Process> {
     let comm = fs::read(format!("/proc/{pid}/comm")).ok()?;
     let comm = String::from_utf8_lossy(comm.strip_suffix(b"\n").unwrap_or(&comm)).into_owned();
     Some(Process { pid, comm })

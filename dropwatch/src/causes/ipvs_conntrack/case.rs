@@ -1,0 +1,195 @@
+//! Everything that is known of one wrong reply.
+
+use dropwatch_common::record::ipvs::flag;
+use serde_json::{Value, json};
+
+use super::{fixes, text};
+use crate::{
+    correlate::view::View,
+    facts::{
+        Netns,
+        ipvs::{IpvsService, IpvsState},
+    },
+    model::{
+        anchor::Drop,
+        explanation::Explanation,
+        ipvs::{Endpoint, IpvsConnection, IpvsReply, IpvsReset},
+        packet::protocol,
+    },
+    netfilter::{self, NatRule},
+};
+
+/// How long a client's reset is waited for: it comes a round trip after the reply.
+const RESET_NS: u64 = 300_000_000;
+
+/// How long a drop at a client on this machine is waited for.
+const DROP_NS: u64 = 100_000_000;
+
+/// `IPPROTO_TCP`.
+const TCP: u8 = 6;
+
+/// `IP_VS_CONN_F_*` (include/uapi/linux/ip_vs.h), those that say something about a connection here.
+const FLAGS: [(u32, &str); 6] = [
+    (0x0020, "sync"),
+    (0x0040, "hashed"),
+    (0x0100, "inactive"),
+    (0x0800, "no_cport"),
+    (0x2000, "one_packet"),
+    (flag::NFCT, "nfct"),
+];
+
+/// Forwarding methods (`IP_VS_CONN_F_FWD_MASK`).
+const METHODS: [&str; 5] = ["masq", "local", "tunnel", "direct_route", "bypass"];
+
+/// A wrong reply, with what led to it and what came of it.
+pub(super) struct Case<'a> {
+    pub(super) reply: &'a IpvsReply,
+    pub(super) netns: Option<&'a Netns>,
+    pub(super) state: Option<&'a IpvsState>,
+    pub(super) rule: Option<NatRule<'a>>,
+    pub(super) reset: Option<&'a IpvsReset>,
+    pub(super) client_drop: Option<&'a Drop>,
+}
+
+impl<'a> Case<'a> {
+    /// Reads all facts; what is pending is `None` for now.
+    pub(super) fn read(reply: &'a IpvsReply, view: &View<'a>) -> Self {
+        let c = &reply.connection;
+        let netns = view.netns(reply.netns);
+        let state = view.ipvs(reply.netns, c.client, c.service);
+        let rules = view.ruleset(reply.netns);
+        let reset = view.recent().reset_of(c, reply.time_ns);
+        let client_drop = view.linked_drop();
+        if c.proto == TCP && reset.is_none() {
+            view.wait(RESET_NS);
+        } else if c.proto != TCP && client_drop.is_none() {
+            view.wait(DROP_NS);
+        }
+        Self {
+            reply,
+            netns,
+            state,
+            rule: rules.and_then(|set| netfilter::destination_rule(set, &reply.asked)),
+            reset,
+            client_drop,
+        }
+    }
+
+    pub(super) fn connection(&self) -> &IpvsConnection {
+        &self.reply.connection
+    }
+
+    /// What the client asked for.
+    pub(super) fn asked(&self) -> Endpoint {
+        Endpoint {
+            addr: self.reply.asked.dst,
+            port: self.reply.asked.dport,
+        }
+    }
+
+    /// The sysctl is on, but this connection is from before that: IPVS asks for it when it makes the entry.
+    pub(super) fn older_entry(&self) -> bool {
+        self.sysctl().is_some_and(|value| value != 0)
+    }
+
+    pub(super) fn sysctl(&self) -> Option<i32> {
+        self.state.and_then(|s| s.conntrack)
+    }
+
+    pub(super) fn expires_s(&self) -> Option<u32> {
+        self.state?.entry.as_ref()?.expires_s
+    }
+
+    /// The service's own settings.
+    pub(super) fn service(&self) -> Option<&'a IpvsService> {
+        let c = self.connection();
+        let proto = protocol(c.proto);
+        self.state?.services.iter().find(|s| {
+            if c.fwmark != 0 {
+                s.fwmark == c.fwmark
+            } else {
+                s.proto == proto && s.endpoint == Some(c.service)
+            }
+        })
+    }
+
+    pub(super) fn explain(&self, mut unknown: Vec<String>) -> Explanation {
+        if self.rule.is_none() {
+            unknown.push(
+                "which rule translated it: none of those that are loaded fits for sure".into(),
+            );
+        }
+        if self.connection().proto == TCP && self.reset.is_none() {
+            unknown.push(format!(
+                "what the client makes of it: no reset came back within {} ms",
+                RESET_NS / 1_000_000
+            ));
+        }
+        Explanation {
+            title: text::title(self),
+            summary: text::summary(self),
+            facts: self.facts(),
+            evidence: text::evidence(self),
+            fixes: fixes::fixes(self),
+            unknown,
+        }
+    }
+
+    fn facts(&self) -> Value {
+        let c = self.connection();
+        json!({
+            "kind": "wrong_source",
+            "proto": protocol(c.proto),
+            "client": c.client,
+            "asked": self.asked(),
+            "answered": c.service,
+            "service": {
+                "addr": c.service.addr,
+                "port": c.service.port,
+                "fwmark": c.fwmark,
+                "scheduler": self.service().map(|s| &s.scheduler),
+            },
+            "real_server": c.real_server,
+            "flags": c.flags,
+            "flag_names": flag_names(c.flags),
+            "vs_conntrack": self.sysctl(),
+            "older_entry": self.older_entry(),
+            "expires_s": self.expires_s(),
+            "rule": self.rule.as_ref().map(NatRule::json),
+            "reset": self.reset.map(|r| json!({ "after_ms": self.after_ms(r.time_ns) })),
+            "client_drop": self.client_drop.map(|d| json!({
+                "netns": { "inum": d.netns },
+                "reason": d.reason.text(),
+                "location": d.location.text(),
+                "after_ms": self.after_ms(d.time_ns),
+            })),
+        })
+    }
+
+    /// Milliseconds after the reply.
+    pub(super) fn after_ms(&self, time_ns: u64) -> f64 {
+        time_ns.saturating_sub(self.reply.time_ns) as f64 / 1e6
+    }
+}
+
+/// Names of a connection's flags, the forwarding method first.
+pub(super) fn flag_names(flags: u32) -> Vec<&'static str> {
+    let method = METHODS.get((flags & flag::METHOD) as usize).copied();
+    let rest = FLAGS
+        .iter()
+        .filter(|(bit, _)| flags & bit != 0)
+        .map(|(_, name)| *name);
+    method.into_iter().chain(rest).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_method_is_a_number_and_the_rest_are_bits() {
+        assert_eq!(flag_names(0x0100), ["masq", "inactive"]);
+        assert_eq!(flag_names(0x1_0003), ["direct_route", "nfct"]);
+        assert_eq!(flag_names(0x7), [""; 0]);
+    }
+}

@@ -1,0 +1,227 @@
+//! Everything that is known of one packet that came back with a deadly mark.
+
+use serde_json::{Value, json};
+
+use super::{fixes, text};
+use crate::{
+    correlate::view::View,
+    facts::{
+        Netns,
+        ruleset::{MarkTest, Match, Ruleset, Test},
+    },
+    model::{anchor::Drop, evidence::Reinjected, explanation::Explanation},
+    netfilter::{self, Candidate, Packet, Place},
+};
+
+/// `NF_DROP` (include/uapi/linux/netfilter.h): then the program itself wanted it so.
+const NF_DROP: u32 = 0;
+
+/// Bits of a verdict that are the verdict: `NF_VERDICT_MASK`.
+const VERDICT_MASK: u32 = 0xff;
+
+/// What a queue program changed in a packet's mark.
+#[derive(Clone, Copy)]
+pub(super) struct Change<'a> {
+    pub(super) queue: u16,
+    pub(super) before: u32,
+    pub(super) after: u32,
+    /// How long the packet was away.
+    pub(super) held_ns: u64,
+    pub(super) back: &'a Reinjected,
+}
+
+impl<'a> Change<'a> {
+    /// `None` when it changed nothing, or said that the packet is to be dropped.
+    pub(super) fn of(drop: &'a Drop) -> Option<Self> {
+        let trip = drop.queue.as_ref()?;
+        let (queued, back) = (trip.queued.as_ref()?, trip.back.as_ref()?);
+        let wanted = back.verdict & VERDICT_MASK == NF_DROP;
+        (!wanted && queued.mark != back.mark).then_some(Self {
+            queue: queued.queue,
+            before: queued.mark,
+            after: back.mark,
+            held_ns: back.time_ns.saturating_sub(queued.time_ns),
+            back,
+        })
+    }
+
+    /// Bits that are others now.
+    pub(super) fn bits(&self) -> u32 {
+        self.before ^ self.after
+    }
+
+    /// The mark that the packet would have had at its drop, had the program left it alone.
+    pub(super) fn undone(&self, mark: u32) -> u32 {
+        mark & !self.bits() | self.before & self.bits()
+    }
+
+    pub(super) fn held_ms(&self) -> f64 {
+        self.held_ns as f64 / 1e6
+    }
+}
+
+/// The packet, its way, and the rule that it met.
+pub(super) struct Case<'a> {
+    pub(super) drop: &'a Drop,
+    pub(super) change: Change<'a>,
+    pub(super) place: Place,
+    pub(super) netns: Option<&'a Netns>,
+    pub(super) set: &'a Ruleset,
+    /// The rules that dropped it because of the bits: one, as a rule.
+    pub(super) rules: Vec<Candidate<'a>>,
+    /// Who sent it to the queue.
+    pub(super) queue_rule: Option<Candidate<'a>>,
+}
+
+impl<'a> Case<'a> {
+    /// `None` when it is not proven to be this, or while what decides is pending.
+    pub(super) fn read(drop: &'a Drop, view: &View<'a>) -> Option<Self> {
+        let change = Change::of(drop)?;
+        let place = Place::of(drop)?;
+        let netns = view.netns(drop.netns);
+        let set = view.ruleset(drop.netns)?;
+        let [(hook, after)] = netfilter::hooks(drop, &place, set)[..] else {
+            return None;
+        };
+        let packet = netfilter::packet_at(drop, hook, after)?;
+        let only = place.subsystem(drop);
+        let blame = netfilter::because_of_mark(set, &packet, change.undone(drop.mark), only);
+        // Any rule that could have done it whatever the program did acquits the program.
+        let others = blame.indirect.len() + blame.independent.len();
+        if !blame.complete || others > 0 || !blame.direct.iter().any(|one| one.sure) {
+            return None;
+        }
+        Some(Self {
+            drop,
+            change,
+            place,
+            netns,
+            set,
+            rules: blame.direct,
+            queue_rule: queue_rule(drop, &change, set),
+        })
+    }
+
+    /// The rule to name: the first that drops for sure.
+    pub(super) fn rule(&self) -> Option<&Candidate<'a>> {
+        self.rules.iter().find(|one| one.sure)
+    }
+
+    /// The test of the mark that decided, on the way to the rule or in it.
+    pub(super) fn decisive(&self) -> Option<&'a MarkTest> {
+        let one = self.rule()?;
+        let on_the_way = one.path.iter().map(|step| step.rule);
+        let mut tests = on_the_way
+            .chain(one.rule)
+            .flat_map(|rule| &rule.matches)
+            .filter_map(|wanted| match wanted {
+                Match {
+                    test: Test::Mark(test),
+                    ..
+                } => Some(test),
+                _ => None,
+            });
+        let bits = self.change.bits();
+        tests.find(|test| test.mask & bits != 0)
+    }
+
+    /// Those of the changed bits that the rule asks for.
+    pub(super) fn deadly(&self) -> u32 {
+        let bits = self.change.bits();
+        self.decisive().map_or(bits, |test| test.mask & bits)
+    }
+
+    /// A mask of as many bits as the program changed, none of them in use by the rules that are loaded.
+    pub(super) fn free_mask(&self) -> Option<u32> {
+        let used = netfilter::used_mark_bits(self.set);
+        netfilter::propose_mask(used, self.change.bits().count_ones())
+    }
+
+    pub(super) fn explain(&self, mut unknown: Vec<String>) -> Explanation {
+        if self.rules.len() > 1 {
+            unknown.push(format!(
+                "which of {} rules it was: all of them ask for bits that the program changed",
+                self.rules.len()
+            ));
+        }
+        if self.queue_rule.is_none() {
+            unknown.push("which rule sent it to the queue".into());
+        }
+        Explanation {
+            title: text::title(self),
+            summary: text::summary(self),
+            facts: self.facts(),
+            evidence: text::evidence(self),
+            fixes: fixes::fixes(self),
+            unknown,
+        }
+    }
+
+    fn facts(&self) -> Value {
+        let trip = self.drop.queue.as_ref();
+        let hook = trip.and_then(|t| t.hook);
+        let rule = self.rule().map(|one| {
+            let mut rule = netfilter::rule_json(one);
+            let test = self.decisive();
+            rule["value"] = json!(test.and_then(|t| t.values.first()).map(|v| v.0));
+            rule["mask"] = json!(test.map(|t| t.mask));
+            rule["path"] = one.path.iter().map(|s| s.rule.text.clone()).collect();
+            rule
+        });
+        let family = match trip.map(|t| t.l3) {
+            Some(4) => Some("ip"),
+            Some(6) => Some("ip6"),
+            _ => None,
+        };
+        json!({
+            "kind": "mark_set_by_queue",
+            "queue": self.change.queue,
+            "hook": hook,
+            "family": family,
+            "mark": {
+                "queued": self.change.before,
+                "reinjected": self.change.after,
+                "at_drop": self.drop.mark,
+                "changed": self.change.bits(),
+            },
+            "verdict": text::verdict(self.change.back.verdict),
+            "holder": {
+                "pid": self.change.back.process.pid,
+                "comm": self.change.back.process.comm,
+                "from": "kernel",
+            },
+            "held_ms": self.change.held_ms(),
+            "rule": rule,
+            "queue_rule": self.queue_rule.as_ref().map(netfilter::rule_json),
+            "used_mask": netfilter::used_mark_bits(self.set),
+            "free_mask": self.free_mask(),
+        })
+    }
+}
+
+/// The rule that sent it to the queue: the only one that can have, at the hook where it was queued.
+fn queue_rule<'a>(drop: &Drop, change: &Change<'_>, set: &'a Ruleset) -> Option<Candidate<'a>> {
+    let hook = drop.queue.as_ref()?.hook?;
+    let packet = Packet {
+        mark: Some(change.before),
+        ..Packet::at_drop(drop, hook)?
+    };
+    let found = netfilter::queued_by(set, &packet, change.queue, None);
+    if let [only] = &found.list[..] {
+        return Some(only.clone());
+    }
+    // On its way to another hook the packet may have been translated: then only the number counts.
+    let moved = Packet {
+        src: None,
+        dst: None,
+        sport: None,
+        dport: None,
+        in_dev: None,
+        out_dev: None,
+        ..packet
+    };
+    match &netfilter::queued_by(set, &moved, change.queue, None).list[..] {
+        [only] => Some(only.clone()),
+        _ => None,
+    }
+}

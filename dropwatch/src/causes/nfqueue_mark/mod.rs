@@ -1,0 +1,66 @@
+//! `nfqueue_mark`: a queue program's verdict carried a mark that a later rule drops.
+//!
+//! A program that takes packets by NFQUEUE may give them another mark with its verdict (`NFQA_MARK`,
+//! net/netfilter/nfnetlink_queue.c, 5.10 to 7.2). Firewalls use marks as well: Kubernetes' KUBE-FIREWALL drops what
+//! has bit 0x8000. If the two mean different things by one bit, everything that goes through the queue is dropped.
+//!
+//! Mine is only a packet that was seen to come back with another mark than it was queued with, and that a rule
+//! dropped which asks for just those bits: with the mark it was queued with, no rule would have dropped it.
+
+use super::{Cause, Subject, Verdict};
+use crate::{
+    attach::spec,
+    correlate::{recent::Recent, view::View},
+    model::{anchor::Anchor, coverage::Coverage},
+    netfilter::Place,
+};
+
+mod case;
+mod fixes;
+mod render;
+mod text;
+
+/// The cause.
+pub struct NfqueueMark;
+
+impl Cause for NfqueueMark {
+    fn id(&self) -> &'static str {
+        "nfqueue_mark"
+    }
+
+    fn blind(&self, coverage: &Coverage) -> Option<String> {
+        let needed = [&spec::QUEUE, &spec::QUEUE_ENTRY, &spec::REINJECT];
+        let missing = needed.into_iter().find(|p| !coverage.will_see(p.name))?;
+        let why = coverage.status(missing.name).and_then(|p| p.why.as_ref());
+        Some(format!(
+            "what a queue program does to a packet's mark cannot be seen here ({})",
+            why.map_or("unknown", String::as_str)
+        ))
+    }
+
+    fn subject(&self, anchor: &Anchor, _recent: &Recent) -> Option<Subject> {
+        let drop = anchor.drop()?;
+        let change = case::Change::of(drop)?;
+        let place = Place::of(drop)?;
+        let hook = place.hook.map_or(u64::MAX, |hook| hook as u64);
+        let l3 = drop.packet.as_ref().map_or(0, |p| u64::from(p.l3));
+        Some([
+            u64::from(drop.netns),
+            u64::from(change.queue) << 8 | l3,
+            u64::from(change.before) << 32 | u64::from(change.after),
+            hook << 32 | u64::from(drop.mark),
+            drop.location.address,
+        ])
+    }
+
+    fn judge(&self, anchor: &Anchor, view: &View<'_>) -> Verdict {
+        let case = anchor.drop().and_then(|drop| case::Case::read(drop, view));
+        if view.pending() {
+            return Verdict::Wait;
+        }
+        match case {
+            Some(case) => Verdict::Mine(Box::new(case.explain(view.unknown()))),
+            None => Verdict::NotMine,
+        }
+    }
+}

@@ -1,0 +1,273 @@
+//! The explanation of drops that netfilter made and no cause claims: which rule, or which queue and why.
+
+use serde_json::Value;
+
+use super::view::View;
+use crate::{
+    facts::{
+        queues::{Queue, Queues},
+        ruleset::Ruleset,
+    },
+    model::{
+        anchor::{Drop, Task},
+        evidence::QueueTrip,
+        explanation::{Line, Source},
+    },
+    netfilter::{self, Attribution, By, Place},
+};
+
+/// `NF_DROP`, and the bits of a verdict that are the verdict (include/uapi/linux/netfilter.h).
+const NF_DROP: u32 = 0;
+const VERDICT_MASK: u32 = 0xff;
+
+/// Longer than a packet on the usual wire: a GSO packet that stands for several.
+const WIRE: u32 = 1514;
+
+/// What is said of a drop.
+pub struct Said {
+    /// `facts.kind`, for those that have one.
+    pub kind: Option<&'static str>,
+    /// Sentences.
+    pub what: String,
+    /// Where to look next.
+    pub look: String,
+    /// `facts.netfilter`.
+    pub facts: Value,
+    /// Lines of proof.
+    pub lines: Vec<Line>,
+}
+
+/// What tells netfilter's drops at one place apart: hook, and what a queue had to do with it.
+#[must_use]
+pub fn subject(drop: &Drop) -> u64 {
+    let Some(place) = Place::of(drop) else {
+        return 0;
+    };
+    let hook = place.hook.map_or(0, |hook| hook as u64 + 1);
+    let queue = match drop.queue.as_ref() {
+        Some(trip) => {
+            1 + trip
+                .back
+                .as_ref()
+                .map_or(0, |b| u64::from(b.verdict & VERDICT_MASK) + 1)
+        }
+        None => 0,
+    };
+    let whole = u64::from(place.by == By::Segments && is_whole(drop));
+    hook << 16 | queue << 8 | whole << 4 | u64::from(netfilter::after_queue(drop)) << 1 | 1
+}
+
+/// Explains it; `None` when it was not netfilter, or while facts are missing.
+#[must_use]
+pub fn explain(drop: &Drop, view: &View<'_>) -> Option<Said> {
+    let place = Place::of(drop)?;
+    let queued = place.by != By::Hooks && place.by != By::NfTables || netfilter::after_queue(drop);
+    let queues = queued.then(|| view.queues(drop.netns)).flatten();
+    let set = view.ruleset(drop.netns)?;
+    let attribution = Attribution::of(drop, set)?;
+    let trip = drop.queue.as_ref();
+    let (kind, what, look) = match place.by {
+        By::Segments if is_whole(drop) => segments(trip),
+        By::Segments | By::Queue => {
+            refused(drop, &place, set_numbers(&attribution, drop, set), queues)
+        }
+        By::Reinject if program_said_drop(trip) => (
+            Some("queue_drop"),
+            format!(
+                "{} took it from {} and its verdict was DROP: the program wanted it so. No rule of the firewall dropped it.",
+                holder(drop, trip),
+                queue_name(trip)
+            ),
+            "that program's log and configuration".to_owned(),
+        ),
+        By::Reinject if attribution.suspects.list.is_empty() && attribution.suspects.complete => (
+            Some("queue_drop"),
+            format!(
+                "{} took it from {} and gave it back. No later rule of that hook drops such a packet, so most likely the \
+                 program's verdict was DROP.",
+                holder(drop, trip),
+                queue_name(trip)
+            ),
+            "that program's log and configuration".to_owned(),
+        ),
+        By::Reinject => (
+            None,
+            format!(
+                "{} took it from {} and gave it back, and a later rule of the same hook dropped it. {}",
+                holder(drop, trip),
+                queue_name(trip),
+                attribution.words()
+            ),
+            look_at_rules(),
+        ),
+        By::Hooks | By::NfTables if netfilter::after_queue(drop) => (
+            None,
+            format!(
+                "{} It had just come back from {}.",
+                attribution.words(),
+                queue_name(trip)
+            ),
+            look_at_rules(),
+        ),
+        By::Hooks | By::NfTables => (None, attribution.words(), look_at_rules()),
+    };
+    let mut lines = Vec::new();
+    if let Some(trip) = trip {
+        lines.push(line("queue", trip_words(trip), Source::Kernel));
+    } else if netfilter::after_queue(drop) {
+        lines.push(line(
+            "queue",
+            format!(
+                "{}[{}] was giving it back when it was dropped; the mark it was queued with was not seen",
+                drop.task.comm, drop.task.pid
+            ),
+            Source::Kernel,
+        ));
+    }
+    lines.extend(
+        attribution
+            .lines()
+            .map(|text| line("rule", text, Source::Config)),
+    );
+    Some(Said {
+        kind,
+        what,
+        look,
+        facts: attribution.json(drop),
+        lines,
+    })
+}
+
+fn line(label: &str, text: String, source: Source) -> Line {
+    Line {
+        label: label.into(),
+        text,
+        source,
+    }
+}
+
+fn look_at_rules() -> String {
+    "`nft list ruleset`, `iptables-save -c` for counters, `conntrack -S` if no rule fits".into()
+}
+
+fn program_said_drop(trip: Option<&QueueTrip>) -> bool {
+    trip.and_then(|t| t.back.as_ref())
+        .is_some_and(|back| back.verdict & VERDICT_MASK == NF_DROP)
+}
+
+/// Whether it is the GSO packet itself, and not one of its segments: those never were in `nf_queue`.
+fn is_whole(drop: &Drop) -> bool {
+    drop.queue.is_some() || drop.len > WIRE
+}
+
+type Words = (Option<&'static str>, String, String);
+
+fn segments(trip: Option<&QueueTrip>) -> Words {
+    (
+        None,
+        format!(
+            "Nothing is lost here: the kernel split a large (GSO) packet for {} and freed the whole, whose segments went to \
+             the queue in its place.",
+            queue_name(trip)
+        ),
+        "nothing; a queue program that asks for NFQA_CFG_F_GSO is given such packets whole".into(),
+    )
+}
+
+/// It could not be queued.
+fn refused(drop: &Drop, place: &Place, numbers: Vec<u16>, queues: Option<&Queues>) -> Words {
+    let at = place
+        .hook
+        .map_or(String::new(), |hook| format!(" at hook {}", hook.name()));
+    let known = drop
+        .queue
+        .as_ref()
+        .and_then(|t| t.queued.as_ref())
+        .map(|q| q.queue);
+    let numbers = known.map_or(numbers, |number| vec![number]);
+    let bound: Vec<&Queue> = queues
+        .iter()
+        .flat_map(|q| &q.queues)
+        .filter(|q| numbers.contains(&q.number))
+        .collect();
+    let name = match numbers[..] {
+        [number] => format!("queue {number} (NFQUEUE)"),
+        _ => "a queue (NFQUEUE)".to_owned(),
+    };
+    let look = "`cat /proc/net/netfilter/nfnetlink_queue`".to_owned();
+    match (bound.as_slice(), queues) {
+        ([], Some(_)) => (
+            Some("queue_no_listener"),
+            format!(
+                "A rule{at} sends it to {name}, but no program listens on that: the kernel drops it."
+            ),
+            format!(
+                "{look}; `--queue-bypass` (nft: `bypass`) lets packets on where nobody listens"
+            ),
+        ),
+        ([full, ..], _) => (
+            Some("queue_full"),
+            format!(
+                "A rule{at} sends it to {name}, which was full: {} listens, {} packets wait, {} were dropped for that so far \
+                 ({} more for want of room in its socket).",
+                full.holder.as_ref().map_or_else(
+                    || format!("netlink port {}", full.port),
+                    |p| format!("{}[{}]", p.comm, p.pid)
+                ),
+                full.waiting,
+                full.dropped,
+                full.user_dropped
+            ),
+            format!(
+                "{look}; a faster program, several queues (`--queue-balance`), a longer queue, or fail-open"
+            ),
+        ),
+        ([], None) => (
+            None,
+            format!(
+                "A rule{at} sends it to {name}, which did not take it: nobody listens, or it is full."
+            ),
+            look,
+        ),
+    }
+}
+
+/// Queue numbers that the rules at the hook can have meant.
+fn set_numbers(attribution: &Attribution<'_>, drop: &Drop, set: &Ruleset) -> Vec<u16> {
+    netfilter::queue_numbers(set, drop, attribution.place.hook)
+}
+
+/// Who gave it back: seen by the kernel, or the task that the drop happened in, which is the same one.
+fn holder(drop: &Drop, trip: Option<&QueueTrip>) -> String {
+    let back = trip.and_then(|t| t.back.as_ref()).map(|b| &b.process);
+    let Task { pid, comm } = back.unwrap_or(&drop.task);
+    format!("{comm}[{pid}]")
+}
+
+fn queue_name(trip: Option<&QueueTrip>) -> String {
+    match trip.and_then(|t| t.queued.as_ref()) {
+        Some(queued) => format!("queue {} (NFQUEUE)", queued.queue),
+        None => "a queue (NFQUEUE)".into(),
+    }
+}
+
+fn trip_words(trip: &QueueTrip) -> String {
+    let at = trip.hook.map_or("?", |hook| hook.name());
+    let queued = match &trip.queued {
+        Some(q) => format!(
+            "queued at hook {at} to queue {} with mark {:#x}",
+            q.queue, q.mark
+        ),
+        None => format!("queued at hook {at} before this run"),
+    };
+    match &trip.back {
+        Some(b) => format!(
+            "{queued}, given back by {}[{}] with verdict {} and mark {:#x}",
+            b.process.comm,
+            b.process.pid,
+            b.verdict & VERDICT_MASK,
+            b.mark
+        ),
+        None => queued,
+    }
+}

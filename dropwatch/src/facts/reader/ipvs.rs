@@ -1,0 +1,134 @@
+//! IPVS as procfs shows it: services, one connection, the sysctl.
+//!
+//! Formats: `ip_vs_info_seq_show` (net/netfilter/ipvs/ip_vs_ctl.c) and `ip_vs_conn_seq_show` (ip_vs_conn.c),
+//! 5.10 to 7.2.
+
+use std::fs;
+use std::net::{IpAddr, Ipv4Addr};
+
+use super::netns::Namespaces;
+use crate::facts::ipvs::{IpvsEntry, IpvsService, IpvsState};
+use crate::model::ipvs::Endpoint;
+
+/// There while IPVS is loaded.
+const SERVICES: &str = "/proc/thread-self/net/ip_vs";
+const CONNECTIONS: &str = "/proc/thread-self/net/ip_vs_conn";
+const SYSCTL: &str = "/proc/sys/net/ipv4/vs/conntrack";
+
+/// What IPVS of the namespace says now. `client` and `service` name the connection that is looked for.
+pub(super) fn read(
+    namespaces: &mut Namespaces,
+    netns: u32,
+    client: Endpoint,
+    service: Endpoint,
+) -> Result<IpvsState, String> {
+    let file = namespaces.open(netns)?;
+    namespaces.inside(netns, &file, || {
+        let read = |path: &str| fs::read_to_string(path).map_err(|e| format!("{path}: {e}"));
+        let value = read(SYSCTL)?;
+        Ok(IpvsState {
+            conntrack: value.trim().parse().ok(),
+            services: services(&read(SERVICES)?),
+            entry: entry(&read(CONNECTIONS)?, client, service),
+        })
+    })
+}
+
+/// Lines such as `TCP  AC100108:03E8 rr` and `FWM  00000001 rr persistent 360`; real servers are left out.
+fn services(text: &str) -> Vec<IpvsService> {
+    text.lines().filter_map(service).collect()
+}
+
+fn service(line: &str) -> Option<IpvsService> {
+    let mut words = line.split_whitespace();
+    let (proto, place, scheduler) = (words.next()?, words.next()?, words.next()?);
+    if !matches!(proto, "TCP" | "UDP" | "SCTP" | "FWM") {
+        return None;
+    }
+    let (endpoint, fwmark) = match place.rsplit_once(':') {
+        Some((addr, port)) => (Some(hex_endpoint(addr, port)?), 0),
+        None => (None, u32::from_str_radix(place, 16).ok()?),
+    };
+    Some(IpvsService {
+        proto: proto.to_owned(),
+        endpoint,
+        fwmark,
+        scheduler: scheduler.to_owned(),
+    })
+}
+
+/// The line of a connection: client, service and real server, state, seconds left.
+fn entry(text: &str, client: Endpoint, service: Endpoint) -> Option<IpvsEntry> {
+    text.lines().find_map(|line| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let [_, from, fport, to, tport, _, _, state, expires, ..] = words[..] else {
+            return None;
+        };
+        let here = hex_endpoint(from, fport)? == client && hex_endpoint(to, tport)? == service;
+        here.then(|| IpvsEntry {
+            state: state.to_owned(),
+            expires_s: expires.parse().ok(),
+        })
+    })
+}
+
+/// IPv4 addresses are eight hexadecimal digits, IPv6 ones stand in brackets or by themselves.
+fn hex_endpoint(addr: &str, port: &str) -> Option<Endpoint> {
+    let addr = match u32::from_str_radix(addr, 16) {
+        Ok(number) if addr.len() == 8 => IpAddr::V4(Ipv4Addr::from(number)),
+        _ => IpAddr::V6(addr.trim_matches(['[', ']']).parse().ok()?),
+    };
+    Some(Endpoint {
+        addr,
+        port: u16::from_str_radix(port, 16).ok()?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn endpoint(addr: &str, port: u16) -> Endpoint {
+        let addr = addr.parse().expect("an address");
+        Endpoint { addr, port }
+    }
+
+    /// As 6.12 prints it.
+    #[test]
+    fn services_are_read_and_real_servers_left_out() {
+        let text = "IP Virtual Server version 1.2.1 (size=4096)\n\
+            Prot LocalAddress:Port Scheduler Flags\n  -> RemoteAddress:Port Forward Weight ActiveConn InActConn\n\
+            FWM  00000007 wlc \nTCP  AC100108:03E8 rr \n  -> AC100108:03E9      Masq    1      0          0         \n\
+            UDP  [2001:0db8:0000:0000:0000:0000:0000:0001]:0035 rr persistent 360 FFFFFFFF\n";
+        let found = services(text);
+        assert_eq!(found.len(), 3);
+        assert_eq!((found[0].fwmark, found[0].endpoint), (7, None));
+        assert_eq!(found[1].endpoint, Some(endpoint("172.16.1.8", 1000)));
+        assert_eq!(
+            (found[1].proto.as_str(), found[1].scheduler.as_str()),
+            ("TCP", "rr")
+        );
+        assert_eq!(found[2].endpoint, Some(endpoint("2001:db8::1", 53)));
+    }
+
+    #[test]
+    fn a_connection_is_found_by_client_and_service() {
+        let text = "Pro FromIP   FPrt ToIP     TPrt DestIP   DPrt State       Expires PEName PEData\n\
+            TCP AC100102 D6D2 AC100108 03E8 AC100108 03E9 SYN_RECV         57\n\
+            UDP 2001:0db8:0000:0000:0000:0000:0000:0002 D6D3 2001:0db8:0000:0000:0000:0000:0000:0001 0035 \
+            2001:0db8:0000:0000:0000:0000:0000:0003 0035 UDP 299\n";
+        let service = endpoint("172.16.1.8", 1000);
+        let found = entry(text, endpoint("172.16.1.2", 54994), service).expect("there");
+        assert_eq!(
+            (found.state.as_str(), found.expires_s),
+            ("SYN_RECV", Some(57))
+        );
+        assert_eq!(entry(text, endpoint("172.16.1.2", 54995), service), None);
+        let six = entry(
+            text,
+            endpoint("2001:db8::2", 54995),
+            endpoint("2001:db8::1", 53),
+        );
+        assert_eq!(six.and_then(|e| e.expires_s), Some(299));
+    }
+}

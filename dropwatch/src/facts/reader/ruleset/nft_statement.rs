@@ -1,0 +1,138 @@
+//! What the statements of a rule in nft's JSON do.
+
+use serde_json::Value;
+
+use super::nft_match::{key_is, matches};
+use super::nft_target::{mark_change, nat, nat_of_xt, queue, xt};
+use crate::facts::ruleset::{Family, MarkChange, Match, NatAction, Rule, Target, Test};
+
+/// Statements that let every packet go on, and that change nothing rules are judged by.
+const HARMLESS: [&str; 10] = [
+    "counter",
+    "log",
+    "notrack",
+    "ct helper",
+    "ct timeout",
+    "ct expectation",
+    "flow",
+    "dup",
+    "last",
+    "continue",
+];
+
+/// A rule as one or more: those of a verdict map differ in what they ask for and do.
+pub(super) fn rules(expressions: &[Value], family: Family, text: &str) -> Vec<Rule> {
+    let mut parts = Vec::new();
+    let mut rule = Rule {
+        text: text.to_owned(),
+        ..Rule::default()
+    };
+    for one in expressions {
+        let Some((name, body)) = one.as_object().and_then(|fields| fields.iter().next()) else {
+            rule.matches.push(not_understood(one));
+            continue;
+        };
+        match name.as_str() {
+            "match" => {
+                if !rule.targets.is_empty() {
+                    parts.push(rule.clone());
+                    behind_a_change(&mut rule);
+                }
+                rule.matches.extend(matches(body, family));
+            }
+            "vmap" => {
+                parts.extend(verdict_map(&rule, body, family));
+                // Whatever the map does not have ends the rule.
+                return parts;
+            }
+            name if HARMLESS.contains(&name) => {}
+            name => statement(&mut rule, name, one, body),
+        }
+    }
+    parts.push(rule);
+    parts
+}
+
+/// What was done so far is another rule; what follows sees another mark than the matches before it did.
+fn behind_a_change(rule: &mut Rule) {
+    rule.targets.clear();
+    for one in &mut rule.matches {
+        if let Test::Mark(_) | Test::ConntrackMark(_) = one.test {
+            *one = Match::is(Test::Other("the mark before".into()));
+        }
+    }
+}
+
+fn not_understood(statement: &Value) -> Match {
+    Match::is(Test::Other(statement.to_string()))
+}
+
+fn statement(rule: &mut Rule, name: &str, whole: &Value, body: &Value) {
+    if let Some(target) = verdict(name, body) {
+        rule.targets.push(target);
+        return;
+    }
+    if let Some(action) = NatAction::by_name(name) {
+        rule.targets.push(Target::Nat(nat(action, body)));
+        return;
+    }
+    match name {
+        "queue" => rule.targets.push(queue(body)),
+        "mangle" => rule.targets.extend(mark_change(body)),
+        "xt" => match (body["type"].as_str(), body["name"].as_str()) {
+            (Some("match"), Some("comment")) => {}
+            (Some("target"), Some(target)) => match NatAction::by_name(target) {
+                Some(action) => rule
+                    .targets
+                    .push(Target::Nat(nat_of_xt(action, &rule.text))),
+                None => rule.targets.extend(xt(target)),
+            },
+            _ => rule.matches.push(not_understood(whole)),
+        },
+        "synproxy" | "fwd" => rule.targets.push(Target::Unknown(whole.to_string())),
+        // It may end the rule, as a limit does.
+        _ => rule.matches.push(not_understood(whole)),
+    }
+}
+
+/// A verdict by its name.
+fn verdict(name: &str, body: &Value) -> Option<Target> {
+    let chain = || body["target"].as_str().map(str::to_owned);
+    Some(match name {
+        "drop" => Target::Drop,
+        "reject" => Target::Reject,
+        "accept" => Target::Accept,
+        "return" => Target::Return,
+        "jump" => Target::Jump(chain()?),
+        "goto" => Target::Goto(chain()?),
+        _ => return None,
+    })
+}
+
+/// One rule for each verdict.
+fn verdict_map(rule: &Rule, body: &Value, family: Family) -> Vec<Rule> {
+    let Some(pairs) = body["data"]["set"].as_array() else {
+        let target = Target::Unknown(format!("vmap {}", body["data"]));
+        let mut rule = rule.clone();
+        rule.targets.push(target);
+        return vec![rule];
+    };
+    let parts = pairs.iter().map(|pair| {
+        let mut part = rule.clone();
+        let value = pair[0].get("elem").map_or(&pair[0], |elem| &elem["val"]);
+        part.matches.extend(key_is(&body["key"], value, family));
+        let verdict = pair[1].as_object().and_then(|fields| fields.iter().next());
+        if let Some((name, body)) = verdict {
+            part.targets.extend(self::verdict(name, body));
+        }
+        part
+    });
+    parts.collect()
+}
+
+/// Anything may become of the mark.
+pub(super) const ANYTHING: MarkChange = MarkChange {
+    clear: u32::MAX,
+    flip: 0,
+    unknown: u32::MAX,
+};

@@ -1,0 +1,270 @@
+//! The netfilter rule set of a network namespace, as plain data: chains, rules, what they ask for and do.
+//!
+//! Every back end is read into the same form. What is not understood is kept as text and said to be so
+//! ([`Test::Other`], [`Target::Unknown`]): whoever judges must take it for "maybe".
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+pub mod addresses;
+pub mod protocol;
+pub mod target;
+pub mod test;
+
+pub use crate::model::hook::Hook;
+pub use addresses::Addresses;
+pub use target::{MarkChange, Nat, NatAction, Target};
+pub use test::{MarkTest, Match, State, Test};
+
+/// All rules of a namespace.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Ruleset {
+    /// Chains, those of one table together.
+    pub chains: Vec<Chain>,
+    /// What could not be read.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unreadable: Vec<Unreadable>,
+}
+
+impl Ruleset {
+    /// Whether everything of these subsystems could be read; `None` means both.
+    #[must_use]
+    pub fn is_complete(&self, only: Option<Subsystem>) -> bool {
+        let concerns = |one: &Unreadable| only.is_none_or(|only| only == one.subsystem);
+        !self.unreadable.iter().any(concerns)
+    }
+}
+
+/// A part of the rule set that could not be read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unreadable {
+    /// Whose rules are missing.
+    pub subsystem: Subsystem,
+    /// The reason.
+    pub why: String,
+}
+
+/// The two parts of the kernel that run rules.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Subsystem {
+    /// `ip_tables` and `ip6_tables`: iptables-legacy.
+    IpTables,
+    /// `nf_tables`: nft and iptables-nft.
+    NfTables,
+}
+
+/// The tool that a rule belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Backend {
+    /// iptables-legacy and ip6tables-legacy.
+    IptablesLegacy,
+    /// iptables-nft and ip6tables-nft.
+    IptablesNft,
+    /// nft.
+    Nft,
+}
+
+impl Backend {
+    /// Name as in the JSON: `iptables-legacy`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::IptablesLegacy => "iptables-legacy",
+            Self::IptablesNft => "iptables-nft",
+            Self::Nft => "nft",
+        }
+    }
+
+    /// Who runs its rules in the kernel.
+    #[must_use]
+    pub fn subsystem(self) -> Subsystem {
+        match self {
+            Self::IptablesLegacy => Subsystem::IpTables,
+            Self::IptablesNft | Self::Nft => Subsystem::NfTables,
+        }
+    }
+}
+
+impl fmt::Display for Backend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A table's or packet's family.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Family {
+    /// IPv4.
+    Ip,
+    /// IPv6.
+    Ip6,
+    /// A table for both.
+    Inet,
+    /// ARP.
+    Arp,
+    /// Frames that a bridge forwards.
+    Bridge,
+    /// A device's own ingress and egress.
+    Netdev,
+}
+
+impl Family {
+    const NAMES: [(&'static str, Self); 6] = [
+        ("ip", Self::Ip),
+        ("ip6", Self::Ip6),
+        ("inet", Self::Inet),
+        ("arp", Self::Arp),
+        ("bridge", Self::Bridge),
+        ("netdev", Self::Netdev),
+    ];
+
+    /// By nft's name.
+    #[must_use]
+    pub fn by_name(name: &str) -> Option<Self> {
+        let found = Self::NAMES.iter().find(|(one, _)| *one == name);
+        found.map(|(_, family)| *family)
+    }
+
+    /// nft's name.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        let found = Self::NAMES.iter().find(|(_, family)| *family == self);
+        found.map_or("", |(name, _)| name)
+    }
+}
+
+/// What kind of base chain it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// Sees every packet.
+    #[default]
+    Filter,
+    /// Sees the first packet of a connection only.
+    Nat,
+    /// Sees every packet, routes anew after changes.
+    Route,
+}
+
+/// What a base chain does with a packet that comes to its end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Policy {
+    /// Lets it on.
+    #[default]
+    Accept,
+    /// Drops it.
+    Drop,
+}
+
+/// What makes a chain one that packets come to by themselves.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Base {
+    /// Hook.
+    pub hook: Hook,
+    /// Lower ones come first.
+    pub priority: i64,
+    /// What happens at the end.
+    pub policy: Policy,
+    /// Which packets it sees.
+    pub kind: Kind,
+    /// Devices of a netdev chain; none where nft does not tell (1.0.6).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub devices: Vec<String>,
+}
+
+/// A chain with its rules.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Chain {
+    /// Tool that it belongs to.
+    pub backend: Backend,
+    /// Family of its table.
+    pub family: Family,
+    /// Table as its users write it: `nat`, `ip6 nat` for iptables-legacy, `ip nat` for nft and iptables-nft.
+    pub table: String,
+    /// Name.
+    pub name: String,
+    /// Where it hangs; `None` for a chain that others jump to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base: Option<Base>,
+    /// Rules in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rules: Vec<Rule>,
+}
+
+impl Chain {
+    /// Whether the other one is of the same table, so that rules here can jump to it.
+    #[must_use]
+    pub fn same_table(&self, other: &Self) -> bool {
+        self.backend.subsystem() == other.backend.subsystem()
+            && self.family == other.family
+            && self.table == other.table
+    }
+}
+
+/// A rule. One that does different things for different packets (a verdict map of nft, or matches behind a
+/// change of the mark) is several of these, with the same text and handle.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Rule {
+    /// Text as the back end's own tool prints it; empty where it could not be had.
+    pub text: String,
+    /// nft handle.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub handle: Option<u64>,
+    /// What it asks for; all must hold.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub matches: Vec<Match>,
+    /// What it does then, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub targets: Vec<Target>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn captures_are_small() {
+        let rule = Rule {
+            text: "-A KUBE-FIREWALL -m mark --mark 0x8000/0x8000 -j DROP".into(),
+            matches: vec![Match::is(Test::mark(0x8000, 0x8000))],
+            targets: vec![Target::Drop],
+            ..Rule::default()
+        };
+        let chain = Chain {
+            backend: Backend::IptablesLegacy,
+            family: Family::Ip,
+            table: "filter".into(),
+            name: "KUBE-FIREWALL".into(),
+            base: None,
+            rules: vec![rule],
+        };
+        let set = Ruleset {
+            chains: vec![chain],
+            unreadable: Vec::new(),
+        };
+        let json = serde_json::to_string(&set).expect("plain data");
+        let expected = r#"{"chains":[{"backend":"iptables-legacy","family":"ip","table":"filter","name":"KUBE-FIREWALL","rules":[{"text":"-A KUBE-FIREWALL -m mark --mark 0x8000/0x8000 -j DROP","matches":[{"mark":{"mask":32768,"values":[[32768,32768]]}}],"targets":["drop"]}]}]}"#;
+        assert_eq!(json, expected);
+        let back: Ruleset = serde_json::from_str(&json).expect("its own form");
+        assert_eq!(back, set);
+    }
+
+    #[test]
+    fn what_is_missing_concerns_its_own_subsystem() {
+        let set = Ruleset {
+            chains: Vec::new(),
+            unreadable: vec![Unreadable {
+                subsystem: Subsystem::NfTables,
+                why: "nft is not installed".into(),
+            }],
+        };
+        assert!(set.is_complete(Some(Subsystem::IpTables)));
+        assert!(!set.is_complete(Some(Subsystem::NfTables)));
+        assert!(!set.is_complete(None));
+    }
+}

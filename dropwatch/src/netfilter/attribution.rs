@@ -1,0 +1,240 @@
+//! Which rule dropped a packet: the place from the drop itself, the rules from the rule set.
+
+use serde_json::{Value, json};
+
+use super::{
+    Answer, Candidate, Candidates, Packet,
+    place::{By, Place},
+    queued_by, suspects as suspects_of,
+};
+use crate::{
+    facts::ruleset::{Chain, Ruleset, Subsystem, Target},
+    model::{anchor::Drop, hook::Hook},
+};
+
+/// Rules shown at most where it cannot be told which one it was.
+const MOST_SHOWN: usize = 5;
+
+/// What is known of a drop by netfilter.
+pub struct Attribution<'a> {
+    /// Where.
+    pub place: Place,
+    /// By which rules it can have been.
+    pub suspects: Candidates<'a>,
+}
+
+impl<'a> Attribution<'a> {
+    /// Of a drop; `None` when it was not netfilter.
+    #[must_use]
+    pub fn of(drop: &Drop, set: &'a Ruleset) -> Option<Self> {
+        let place = Place::of(drop)?;
+        let none = || Candidates {
+            list: Vec::new(),
+            complete: true,
+        };
+        if matches!(place.by, By::Queue | By::Segments) {
+            return Some(Self {
+                place,
+                suspects: none(),
+            });
+        }
+        let only = place.subsystem(drop);
+        let mut suspects = none();
+        for (hook, after) in hooks(drop, &place, set) {
+            let Some(packet) = packet_at(drop, hook, after) else {
+                continue;
+            };
+            let found = suspects_of(set, &packet, only);
+            suspects.complete &= found.complete;
+            suspects.list.extend(found.list);
+        }
+        Some(Self { place, suspects })
+    }
+
+    /// The rule or policy that did it, if that is sure.
+    #[must_use]
+    pub fn certain(&self) -> Option<&Candidate<'a>> {
+        self.suspects.certain()
+    }
+
+    /// The facts, as documented in docs/events.md.
+    #[must_use]
+    pub fn json(&self, drop: &Drop) -> Value {
+        let list = &self.suspects.list;
+        let common = |name: fn(&Chain) -> &str| {
+            let first = list.first().map(|one| name(one.chain))?;
+            list.iter()
+                .all(|one| name(one.chain) == first)
+                .then_some(first)
+        };
+        let backend = match (self.place.subsystem(drop), list.is_empty()) {
+            (Some(Subsystem::NfTables), _) => Some("nf_tables"),
+            // What runs the hooks says for others than rules too that they drop.
+            (Some(Subsystem::IpTables), false) => Some("legacy"),
+            _ => None,
+        };
+        json!({
+            "family": self.place.family,
+            "hook": self.place.hook,
+            "backend": backend,
+            "table": common(|chain| &chain.table),
+            "chain": common(|chain| &chain.name),
+            "certain": self.certain().is_some(),
+            "rules": list.iter().map(rule_json).collect::<Vec<_>>(),
+        })
+    }
+
+    /// A sentence on who did it.
+    #[must_use]
+    pub fn words(&self) -> String {
+        let at = self.place.hook.map_or_else(
+            || "at an unknown hook".to_owned(),
+            |hook| format!("at hook {}", hook.name()),
+        );
+        if let Some(one) = self.certain() {
+            return format!("Netfilter dropped it {at}: {}.", describe(one));
+        }
+        match (self.suspects.list.as_slice(), self.suspects.complete) {
+            ([], true) => format!(
+                "Netfilter dropped it {at}, but none of the rules there drops such a packet."
+            ),
+            ([], false) => format!("Netfilter dropped it {at}; not all rules could be read."),
+            ([one], true) if one.matches == Answer::Maybe => format!(
+                "Netfilter dropped it {at}: if it was a rule, then {}.",
+                describe(one)
+            ),
+            (list, _) => format!(
+                "Netfilter dropped it {at}, by one of {} rules{}.",
+                list.len(),
+                if self.suspects.complete {
+                    ""
+                } else {
+                    " or one that could not be read"
+                }
+            ),
+        }
+    }
+
+    /// The rules for the lines of proof.
+    pub fn lines(&self) -> impl Iterator<Item = String> {
+        let list = &self.suspects.list;
+        let more = list.len().saturating_sub(MOST_SHOWN);
+        list.iter()
+            .take(MOST_SHOWN)
+            .map(describe)
+            .chain((more > 0).then(|| format!("and {more} more")))
+    }
+}
+
+/// A rule or policy with its place.
+#[must_use]
+pub fn describe(one: &Candidate<'_>) -> String {
+    let Chain {
+        backend,
+        table,
+        name,
+        ..
+    } = one.chain;
+    match one.rule {
+        Some(rule) => {
+            let handle = rule
+                .handle
+                .map_or(String::new(), |h| format!(" handle {h}"));
+            format!(
+                "{backend} table {table} chain {name}{handle}: {}",
+                rule.text
+            )
+        }
+        None => format!("the policy of {backend} table {table} chain {name}, which is drop"),
+    }
+}
+
+/// A rule or policy, as in the facts.
+#[must_use]
+pub fn rule_json(one: &Candidate<'_>) -> Value {
+    json!({
+        "backend": one.chain.backend,
+        "table": one.chain.table,
+        "chain": one.chain.name,
+        "text": one.rule.map_or("policy drop", |rule| &rule.text),
+        "handle": one.rule.and_then(|rule| rule.handle),
+    })
+}
+
+/// The packet as it was at the drop; `after` is the priority that it was queued at, if it came back there.
+#[must_use]
+pub fn packet_at(drop: &Drop, hook: Hook, after: Option<i64>) -> Option<Packet> {
+    Some(Packet {
+        after,
+        ..Packet::at_drop(drop, hook)?
+    })
+}
+
+/// The hooks that the packet can have been dropped at, with the priority that it had come to. Where only is known
+/// that it came back from a queue, that is wherever rules queue such packets.
+#[must_use]
+pub fn hooks(drop: &Drop, place: &Place, set: &Ruleset) -> Vec<(Hook, Option<i64>)> {
+    if place.by != By::Reinject {
+        return place.hook.map(|hook| (hook, None)).into_iter().collect();
+    }
+    let all = [
+        Hook::Prerouting,
+        Hook::Input,
+        Hook::Forward,
+        Hook::Output,
+        Hook::Postrouting,
+    ];
+    let known = place.hook;
+    let number = drop.queue.as_ref().and_then(|trip| trip.queued.as_ref());
+    let mut found: Vec<(Hook, Option<i64>)> = Vec::new();
+    for hook in all
+        .into_iter()
+        .filter(|hook| known.is_none_or(|known| known == *hook))
+    {
+        let Some(dropped) = Packet::at_drop(drop, hook) else {
+            continue;
+        };
+        // What the mark was then is known only where the queueing was seen.
+        let queued = Packet {
+            mark: number.map(|queued| queued.mark),
+            ..dropped
+        };
+        let numbers = number.map_or_else(|| numbers(set), |queued| vec![queued.queue]);
+        let rules = numbers
+            .iter()
+            .flat_map(|n| queued_by(set, &queued, *n, None).list);
+        let after = rules
+            .filter_map(|one| one.base.base.as_ref().map(|base| base.priority))
+            .min();
+        if known.is_some() || after.is_some() {
+            found.push((hook, after));
+        }
+    }
+    found
+}
+
+/// Queue numbers that rules can have sent the packet to at the hook that it was dropped at.
+#[must_use]
+pub fn queue_numbers(set: &Ruleset, drop: &Drop, hook: Option<Hook>) -> Vec<u16> {
+    let Some(packet) = hook.and_then(|hook| Packet::at_drop(drop, hook)) else {
+        return numbers(set);
+    };
+    let mut all = numbers(set);
+    all.retain(|n| !queued_by(set, &packet, *n, None).list.is_empty());
+    all
+}
+
+/// Queue numbers that rules name: of ranges the first, which stands for all.
+fn numbers(set: &Ruleset) -> Vec<u16> {
+    let rules = set.chains.iter().flat_map(|chain| &chain.rules);
+    let mut numbers: Vec<u16> = rules
+        .flat_map(|rule| &rule.targets)
+        .filter_map(|target| match target {
+            Target::Queue { first, .. } => Some(*first),
+            _ => None,
+        })
+        .collect();
+    numbers.sort_unstable();
+    numbers.dedup();
+    numbers
+}

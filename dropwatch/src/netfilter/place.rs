@@ -1,0 +1,220 @@
+//! Where netfilter dropped a packet, from what the drop itself shows: the function that freed it and the ones that
+//! called each other down to it.
+
+use crate::{
+    facts::ruleset::{Family, Subsystem},
+    model::{anchor::Drop, hook::Hook},
+};
+
+/// How far from the hook's own frame its caller may be: what lies between is of netfilter or inlined.
+const NEAR: usize = 4;
+
+/// Where a packet met netfilter for the last time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// What freed it there.
+    pub by: By,
+    /// Family of the hook, if it is known.
+    pub family: Option<Family>,
+    /// The hook, if it is known.
+    pub hook: Option<Hook>,
+}
+
+/// What freed a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum By {
+    /// The runner of all hooks, as one of them said so: iptables-legacy, conntrack, NAT, IPVS; before 6.1 nf_tables
+    /// too.
+    Hooks,
+    /// nf_tables.
+    NfTables,
+    /// What takes a packet back from a queue program: by the program's verdict, or as a later chain of the same
+    /// hook said so.
+    Reinject,
+    /// What sends a packet to a queue program, and could not.
+    Queue,
+    /// What splits a GSO packet for a queue program: the whole is freed when its segments are queued.
+    Segments,
+}
+
+impl By {
+    fn of(function: &str) -> Option<Self> {
+        Some(match function {
+            "nf_hook_slow" | "nf_hook_slow_list" => Self::Hooks,
+            "nfqnl_reinject" | "nf_reinject" => Self::Reinject,
+            "nf_queue" | "__nf_queue" => Self::Queue,
+            "nfqnl_enqueue_packet" => Self::Segments,
+            name if name == "nft_do_chain" || name.starts_with("nft_do_chain_") => Self::NfTables,
+            _ => return None,
+        })
+    }
+}
+
+impl Place {
+    /// Of a drop; `None` when it was not netfilter.
+    #[must_use]
+    pub fn of(drop: &Drop) -> Option<Self> {
+        let by = By::of(plain(drop.location.symbol.as_deref()?))?;
+        // What the kernel said when it queued the packet holds as long as the packet is at that hook.
+        let queued = drop.queue.as_ref().filter(|_| at_queues_hook(by, drop));
+        if let Some(trip) = queued {
+            return Some(Self {
+                by,
+                family: match trip.l3 {
+                    4 => Some(Family::Ip),
+                    6 => Some(Family::Ip6),
+                    _ => None,
+                },
+                hook: trip.hook,
+            });
+        }
+        let caller = caller(&drop.stack);
+        Some(Self {
+            by,
+            family: caller.map(|(family, _)| family),
+            hook: caller.map(|(_, hook)| hook),
+        })
+    }
+
+    /// Whose rules can have done it; `None` for both.
+    #[must_use]
+    pub fn subsystem(&self, drop: &Drop) -> Option<Subsystem> {
+        match self.by {
+            By::NfTables => Some(Subsystem::NfTables),
+            // nf_tables frees what it drops itself since kernels give reasons for it.
+            By::Hooks | By::Reinject if drop.reason.name.is_some() => Some(Subsystem::IpTables),
+            _ => None,
+        }
+    }
+}
+
+/// Whether the hook that the packet was queued at was still the one that it was dropped at.
+fn at_queues_hook(by: By, drop: &Drop) -> bool {
+    match by {
+        By::Reinject | By::Queue | By::Segments => true,
+        // A chain of the same hook is called by what takes packets back, not by a hook's runner.
+        By::NfTables => {
+            let names = drop.stack.iter().map(|name| plain(name));
+            let mut callers = names.skip_while(|name| By::of(name) != Some(By::NfTables));
+            callers.find_map(By::of_runner) == Some(By::Reinject)
+        }
+        By::Hooks => false,
+    }
+}
+
+impl By {
+    /// Only what runs hooks.
+    fn of_runner(function: &str) -> Option<Self> {
+        Self::of(function).filter(|by| matches!(by, Self::Hooks | Self::Reinject))
+    }
+}
+
+/// Whether the packet came from a queue program just now: what takes packets back is on the stack.
+#[must_use]
+pub fn after_queue(drop: &Drop) -> bool {
+    let freed = drop.location.symbol.as_deref();
+    let all = drop.stack.iter().map(String::as_str).chain(freed);
+    all.map(plain)
+        .any(|name| By::of(name) == Some(By::Reinject))
+}
+
+/// A function's name without what the compiler added.
+fn plain(symbol: &str) -> &str {
+    symbol.split('.').next().unwrap_or(symbol)
+}
+
+/// The function that called the innermost hook on the stack: each has one hook (net/ipv4, net/ipv6, net/core,
+/// 5.10 to 7.2).
+fn caller(stack: &[String]) -> Option<(Family, Hook)> {
+    let names: Vec<&str> = stack.iter().map(|name| plain(name)).collect();
+    let runner = names
+        .iter()
+        .position(|name| matches!(By::of(name), Some(By::Hooks)))?;
+    names[runner + 1..].iter().take(NEAR).find_map(|name| {
+        Some(match *name {
+            "ip_rcv" | "ip_list_rcv" | "ip_sublist_rcv" => (Family::Ip, Hook::Prerouting),
+            "ip_local_deliver" => (Family::Ip, Hook::Input),
+            "ip_forward" => (Family::Ip, Hook::Forward),
+            "__ip_local_out"
+            | "ip_local_out"
+            | "__ip_queue_xmit"
+            | "ip_queue_xmit"
+            | "ip_send_skb"
+            | "ip_push_pending_frames"
+            | "ip_build_and_send_pkt"
+            | "ip_send_unicast_reply"
+            | "raw_sendmsg" => (Family::Ip, Hook::Output),
+            "ip_output" | "ip_mc_output" => (Family::Ip, Hook::Postrouting),
+            "ipv6_rcv" | "ipv6_list_rcv" | "ip6_sublist_rcv" => (Family::Ip6, Hook::Prerouting),
+            "ip6_input" | "ip6_mc_input" => (Family::Ip6, Hook::Input),
+            "ip6_forward" => (Family::Ip6, Hook::Forward),
+            "__ip6_local_out"
+            | "ip6_local_out"
+            | "ip6_xmit"
+            | "ip6_send_skb"
+            | "ip6_push_pending_frames"
+            | "rawv6_sendmsg"
+            | "ndisc_send_skb"
+            | "mld_sendpack"
+            | "igmp6_send" => (Family::Ip6, Hook::Output),
+            "ip6_output" | "ip6_mc_output" => (Family::Ip6, Hook::Postrouting),
+            "arp_rcv" => (Family::Arp, Hook::Input),
+            "arp_xmit" => (Family::Arp, Hook::Output),
+            "__netif_receive_skb_core" => (Family::Netdev, Hook::Ingress),
+            _ => return None,
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(stack: &[&str]) -> Option<(Family, Hook)> {
+        let stack: Vec<String> = stack.iter().map(ToString::to_string).collect();
+        caller(&stack)
+    }
+
+    /// As 6.18 and 6.12 have them.
+    #[test]
+    fn the_caller_of_the_innermost_hook_tells_it() {
+        assert_eq!(
+            at(&["nf_hook_slow", "ip_local_deliver", "ip_sublist_rcv_finish"]),
+            Some((Family::Ip, Hook::Input))
+        );
+        assert_eq!(
+            at(&[
+                "nft_do_chain",
+                "nft_do_chain_inet",
+                "nf_hook_slow",
+                "ip6_forward"
+            ]),
+            Some((Family::Ip6, Hook::Forward))
+        );
+        assert_eq!(
+            at(&[
+                "nf_hook_slow",
+                "nf_hook_slow_list",
+                "ip_sublist_rcv",
+                "ip_list_rcv"
+            ]),
+            Some((Family::Ip, Hook::Prerouting))
+        );
+        assert_eq!(
+            at(&[
+                "nf_hook_slow",
+                "__ip_local_out",
+                "ip_push_pending_frames",
+                "ip_output"
+            ]),
+            Some((Family::Ip, Hook::Output))
+        );
+    }
+
+    #[test]
+    fn what_is_far_away_or_not_there_tells_nothing() {
+        assert_eq!(at(&["ip_rcv"]), None);
+        assert_eq!(at(&["nf_hook_slow", "a", "b", "c", "d", "ip_rcv"]), None);
+        assert_eq!(at(&[]), None);
+    }
+}
