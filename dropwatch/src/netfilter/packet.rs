@@ -187,6 +187,9 @@ mod tests {
             },
             source_check: None,
             insertion: None,
+            clash: None,
+            queue: None,
+            stack: Vec::new(),
         }
     }
 

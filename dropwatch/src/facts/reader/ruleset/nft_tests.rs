@@ -73,7 +73,7 @@ fn base_chains_have_their_place() {
 
 #[test]
 fn devices_of_a_netdev_chain_are_one_or_several() {
-    let devices = |dev: serde_json::Value| {
+    let devices = |dev: Value| {
         let chain = json!({"family": "netdev", "table": "t", "name": "c", "type": "filter",
             "hook": "ingress", "prio": 0, "policy": "accept", "dev": dev});
         let text = json!({"nftables": [{"chain": chain}]}).to_string();
