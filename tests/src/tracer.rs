@@ -139,6 +139,24 @@ impl Tracer {
             .any(|line| line["hook"] == hook && line["attached"] == true)
     }
 
+    /// What it says about a cause: whether it can be judged on this kernel, and why not.
+    pub fn cause(&self, cause: &str) -> Result<Value> {
+        let state = self.state();
+        let mut lines = state.lines.iter().map(|line| &line.value);
+        let start = lines.find(|line| line["type"] == "start");
+        let causes = start.and_then(|line| line["causes"].as_array());
+        let told = causes.and_then(|causes| causes.iter().find(|told| told["cause"] == cause));
+        told.cloned()
+            .with_context(|| format!("the start line does not say whether {cause} is judged"))
+    }
+
+    /// Whether it can judge a cause on this kernel.
+    pub fn judges(&self, cause: &str) -> Result<bool> {
+        let told = self.cause(cause)?;
+        let judged = told["judged"].as_bool();
+        judged.with_context(|| format!("neither judged nor not: {told}"))
+    }
+
     /// Waits for the first line that `wanted` accepts; `None` when the deadline passes.
     pub fn wait(&self, patience: Duration, wanted: impl Fn(&Value) -> bool) -> Option<Line> {
         let deadline = Instant::now() + patience;

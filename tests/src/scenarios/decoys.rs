@@ -9,6 +9,7 @@ use anyhow::{Result, ensure};
 use serde_json::Value;
 
 use super::rp_filter::CAUSE;
+use super::rules::{WantedNetfilter, WantedRule};
 use super::{Kind, Scenario};
 use crate::expect::{Check, packet_differences};
 use crate::lab::{Lab, Skip};
@@ -35,6 +36,8 @@ pub struct Decoy {
     pub martian: Option<&'static str>,
     /// `drop.packet.ttl`.
     pub ttl: u8,
+    /// The firewall rule that drops, if it is one.
+    pub rule: Option<WantedRule>,
 }
 
 const STRICT_AND_RIGHT: Config = Config {
@@ -60,6 +63,7 @@ const PLAIN: Decoy = Decoy {
     words: &["netfilter", "firewall", "iptables", "nftables"],
     martian: None,
     ttl: 64,
+    rule: None,
 };
 
 /// The scenarios of this file.
@@ -75,7 +79,21 @@ pub const SCENARIOS: &[Scenario] = &[
                     &format!("-A INPUT -i {LXC} -p udp --dport 7777 -j DROP"),
                 )
             };
-            play(lab, &Decoy { prepare, ..PLAIN })
+            let rule = WantedRule {
+                backend: "iptables-legacy",
+                table: "filter",
+                chain: "INPUT",
+                words: &["-A INPUT", LXC, "--dport 7777", "DROP"],
+            };
+            let rule = Some(rule);
+            play(
+                lab,
+                &Decoy {
+                    prepare,
+                    rule,
+                    ..PLAIN
+                },
+            )
         },
     },
     Scenario {
@@ -83,10 +101,18 @@ pub const SCENARIOS: &[Scenario] = &[
         kind: Kind::Decoy,
         about: "an nftables rule drops",
         run: |lab| {
+            let rule = WantedRule {
+                backend: "nft",
+                table: "ip decoy",
+                chain: "input",
+                words: &[LXC, "7777", "drop"],
+            };
+            let rule = Some(rule);
             play(
                 lab,
                 &Decoy {
                     prepare: nft,
+                    rule,
                     ..PLAIN
                 },
             )
@@ -225,6 +251,14 @@ pub fn play(lab: &Lab, decoy: &Decoy) -> Result<()> {
     check.is("/facts/class", "a text", Value::is_string);
     check.mentions("", decoy.words);
     check.mentions("/summary", decoy.words);
+    if let Some(rule) = decoy.rule {
+        let netfilter = WantedNetfilter {
+            family: "ip",
+            hook: "input",
+            rules: &[rule],
+        };
+        netfilter.check(&mut check);
+    }
     check.is("/fixes", "no advice about the sysctl", |fixes| {
         !fixes.to_string().contains("rp_filter")
     });
@@ -251,15 +285,10 @@ pub fn raw(seed: &Seed, tuple: &Tuple, ttl: u8) -> Result<()> {
     Ok(())
 }
 
-/// Adds an iptables rule on the node, by the legacy back end where there is the choice.
+/// Adds an iptables rule on the node, by the legacy back end.
 fn iptables(seed: &Seed, rule: &str) -> Result<()> {
-    let program = if exists("iptables-legacy") {
-        "iptables-legacy"
-    } else {
-        "iptables"
-    };
-    needs(program)?;
-    seed.node.exec(&format!("{program} -w {rule}"))?;
+    needs("iptables-legacy")?;
+    seed.node.exec(&format!("iptables-legacy -w {rule}"))?;
     Ok(())
 }
 
@@ -289,13 +318,8 @@ fn is_one(name: &Value, wanted: &[&str]) -> bool {
 }
 
 fn needs(program: &str) -> Result<()> {
-    if exists(program) {
-        Ok(())
-    } else {
-        Err(Skip(format!("no `{program}` here")).into())
+    match Command::new(program).arg("--version").output() {
+        Ok(_) => Ok(()),
+        Err(_) => Err(Skip(format!("no `{program}` here")).into()),
     }
-}
-
-fn exists(program: &str) -> bool {
-    Command::new(program).arg("--version").output().is_ok()
 }

@@ -99,6 +99,7 @@ fn martian(
         words,
         martian: Some(martian),
         ttl: 64,
+        rule: None,
     };
     play(lab, &decoy)
 }

@@ -10,9 +10,12 @@ use crate::lab::Lab;
 mod decoys;
 mod hooks;
 mod martians;
+mod netfilter;
+pub mod nfqueue_mark;
 mod overflow;
 mod robustness;
 pub mod rp_filter;
+pub mod rules;
 mod selection;
 pub mod snat_race;
 
@@ -58,6 +61,7 @@ pub fn all() -> impl Iterator<Item = &'static Scenario> {
         rp_filter::special::SCENARIOS,
         rp_filter::twins::SCENARIOS,
         decoys::SCENARIOS,
+        netfilter::SCENARIOS,
         martians::SCENARIOS,
         hooks::SCENARIOS,
         robustness::SCENARIOS,
@@ -66,6 +70,9 @@ pub fn all() -> impl Iterator<Item = &'static Scenario> {
         snat_race::SCENARIOS,
         snat_race::twins::SCENARIOS,
         snat_race::decoys::SCENARIOS,
+        nfqueue_mark::SCENARIOS,
+        nfqueue_mark::twins::SCENARIOS,
+        nfqueue_mark::decoys::SCENARIOS,
     ]
     .into_iter()
     .flatten()

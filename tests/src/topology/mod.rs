@@ -2,4 +2,5 @@
 
 pub mod files;
 pub mod nat;
+pub mod queue;
 pub mod seed;

@@ -4,7 +4,7 @@
 //! within a short while. What is sent has fixed ports, so a scenario recognises its own packets.
 
 use std::io::{Read as _, Write as _};
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -84,8 +84,10 @@ impl Flow {
     pub fn attempt(self, seed: &Seed) -> Result<bool> {
         let tuple = self.tuple();
         match self {
-            Self::UdpToNode | Self::UdpFromNowhere => datagram(&seed.pod, &seed.node, &tuple),
-            Self::UdpToWorld => datagram(&seed.pod, &seed.world, &tuple),
+            Self::UdpToNode | Self::UdpFromNowhere => {
+                datagram(&seed.pod, &seed.node, &tuple, &tuple, PATIENCE)
+            }
+            Self::UdpToWorld => datagram(&seed.pod, &seed.world, &tuple, &tuple, PATIENCE),
             Self::Probe => probe(&seed.node),
             Self::TcpToNode => connection(&seed.pod, &seed.node, &tuple),
             Self::TcpToWorld => connection(&seed.pod, &seed.world, &tuple),
@@ -112,7 +114,7 @@ pub fn probe(node: &Netns) -> Result<bool> {
 
 /// A UDP socket inside a namespace.
 pub fn udp(netns: &Netns, address: &str, port: u16) -> Result<UdpSocket> {
-    let address = SocketAddrV4::new(address.parse()?, port);
+    let address = SocketAddr::new(address.parse()?, port);
     netns.run(|| {
         let socket = UdpSocket::bind(address).with_context(|| format!("binding {address}"))?;
         socket.set_read_timeout(Some(PATIENCE))?;
@@ -123,23 +125,32 @@ pub fn udp(netns: &Netns, address: &str, port: u16) -> Result<UdpSocket> {
 /// Sends one datagram with this tuple; no receiver is involved.
 pub fn send_datagram(from: &Netns, tuple: &Tuple) -> Result<()> {
     let socket = udp(from, tuple.src, tuple.sport.unwrap_or(0))?;
-    let dst: Ipv4Addr = tuple.dst.parse()?;
+    let dst: IpAddr = tuple.dst.parse()?;
     socket
         .send_to(b"dropwatch", (dst, tuple.dport.unwrap_or(DPORT)))
         .context("sending")?;
     Ok(())
 }
 
-fn datagram(from: &Netns, to: &Netns, tuple: &Tuple) -> Result<bool> {
-    let receiver = udp(to, tuple.dst, tuple.dport.unwrap_or(DPORT))?;
-    send_datagram(from, tuple)?;
+/// Sends one datagram that should arrive `there`, perhaps translated; whether it did in time.
+pub fn datagram(
+    from: &Netns,
+    to: &Netns,
+    sent: &Tuple,
+    there: &Tuple,
+    patience: Duration,
+) -> Result<bool> {
+    let receiver = udp(to, there.dst, there.dport.unwrap_or(DPORT))?;
+    receiver.set_read_timeout(Some(patience))?;
+    send_datagram(from, sent)?;
     Ok(receiver.recv(&mut [0; 64]).is_ok())
 }
 
-fn connection(from: &Netns, to: &Netns, tuple: &Tuple) -> Result<bool> {
-    let address = SocketAddrV4::new(tuple.dst.parse()?, tuple.dport.unwrap_or(DPORT));
+/// Connects from any port; whether that succeeded before a first retransmission.
+pub fn connection(from: &Netns, to: &Netns, tuple: &Tuple) -> Result<bool> {
+    let address = SocketAddr::new(tuple.dst.parse()?, tuple.dport.unwrap_or(DPORT));
     let _listener = to.run(|| Ok(TcpListener::bind(address)?))?;
-    from.run(|| Ok(TcpStream::connect_timeout(&address.into(), PATIENCE).is_ok()))
+    from.run(|| Ok(TcpStream::connect_timeout(&address, PATIENCE).is_ok()))
 }
 
 fn echo(from: &Netns) -> Result<bool> {

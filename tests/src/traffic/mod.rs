@@ -3,4 +3,5 @@
 pub mod flow;
 pub mod nat;
 pub mod packet;
+pub mod queue;
 pub mod volley;

@@ -1,8 +1,9 @@
 //! Children of the test program: the same binary under another name.
 //!
 //! A scenario needs real other processes: one that lives in the pod's namespace and answers health
-//! probes, one that writes a sysctl. They are this executable with a hidden subcommand, so a VM
-//! needs nothing but the one static file. They die with their parent.
+//! probes, one that writes a sysctl, one that answers a packet queue ([`queue`]). They are this
+//! executable with a hidden subcommand, so a VM needs nothing but the one static file. They die with
+//! their parent.
 
 use std::ffi::CString;
 use std::fs;
@@ -15,6 +16,8 @@ use anyhow::{Context as _, Result, ensure};
 use clap::Subcommand;
 
 use crate::netns::Netns;
+
+pub mod queue;
 
 /// What a child does; not meant for people.
 #[derive(Debug, Subcommand)]
@@ -35,6 +38,8 @@ pub enum Role {
         /// The value.
         value: String,
     },
+    /// Answers the packets of a queue (NFQUEUE) as long as it lives.
+    Queue(queue::Options),
 }
 
 /// Plays the role; the entry point of a child.
@@ -48,6 +53,10 @@ pub fn play(role: Role) -> Result<()> {
         Role::Write { comm, path, value } => {
             name_myself(&comm);
             fs::write(&path, value).with_context(|| format!("writing {path}"))
+        }
+        Role::Queue(options) => {
+            name_myself(&options.comm);
+            queue::serve(&options)
         }
     }
 }
