@@ -4,8 +4,8 @@ use std::time::Instant;
 
 use anyhow::{Result, ensure};
 
-use super::{Shown, advice, step, tell};
-use crate::fix;
+use super::stage::Stage;
+use super::{step, tell};
 use crate::lab::Lab;
 use crate::scenarios::rp_filter::{CAUSE, SEED_FILES};
 use crate::topology::files::SYSCTL_FILE;
@@ -26,9 +26,7 @@ pub fn play(lab: &Lab) -> Result<()> {
          file:  {SYSCTL_FILE} sets rp_filter = 2 for every device"
     ));
 
-    step(&format!("dropwatch --explain --netns {}", seed.node.name()));
-    let mut shown = Shown::start(lab, CAUSE, &seed.node, SEED_FILES)?;
-    let tracer = lab.explain(Some(&seed.node), SEED_FILES)?;
+    let stage = Stage::start(lab, CAUSE, &seed.node, SEED_FILES)?;
 
     step(&format!(
         "The node's health probe: GET http://{POD_IP}:{POD_PORT}/health"
@@ -38,19 +36,8 @@ pub fn play(lab: &Lab) -> Result<()> {
         "the probe was answered: the network is not as it should be"
     );
     tell("timed out: the pod answers, the node never sees the answer");
-    let verdict = lab.verdict(&tracer, &Flow::Probe.tuple())?;
-    ensure!(
-        verdict["cause"] == CAUSE,
-        "dropwatch gives another cause: {}",
-        verdict["cause"]
-    );
-    shown.settle()?;
-
-    step("The advice, applied as printed");
-    for line in advice(&verdict) {
-        tell(&line);
-    }
-    fix::apply(fix::primary(&verdict)?, &tracer)?;
+    let verdict = lab.verdict(&stage.tracer, &Flow::Probe.tuple())?;
+    stage.cure(&verdict)?;
     let before = seed.refused()?;
 
     step("The same probe again");
@@ -71,9 +58,7 @@ pub fn play(lab: &Lab) -> Result<()> {
         "{after} more packets were refused: the advice does not help"
     );
 
-    step("dropwatch ends");
-    shown.stop()?;
-    let finished = lab.finish(tracer)?;
+    let finished = lab.finish(stage.end()?)?;
     let blamed = finished.blamed(CAUSE, &seed.node)?;
     ensure!(
         blamed == before,

@@ -2,8 +2,8 @@
 
 use anyhow::{Result, ensure};
 
-use super::{Shown, advice, step, tell};
-use crate::fix;
+use super::stage::Stage;
+use super::{step, tell};
 use crate::lab::Lab;
 use crate::scenarios::snat_race::case::{FIRST_PORT, all_blamed, until_lost, verdict_on_one};
 use crate::scenarios::snat_race::{CAUSE, RACE};
@@ -23,9 +23,7 @@ pub fn play(lab: &Lab) -> Result<()> {
          world: {WORLD_IP}, UDP port {DPORT}"
     ));
 
-    step(&format!("dropwatch --explain --netns {}", nat.node.name()));
-    let mut shown = Shown::start(lab, CAUSE, &nat.node, &[])?;
-    let tracer = lab.explain(Some(&nat.node), &[])?;
+    let stage = Stage::start(lab, CAUSE, &nat.node, &[])?;
 
     step("Both pods send at once, each pair of datagrams from the same source port");
     let (lost, next) = until_lost(&nat, FIRST_PORT)?;
@@ -36,19 +34,8 @@ pub fn play(lab: &Lab) -> Result<()> {
         2 * sent,
         nat.insert_failed()?
     ));
-    let (verdict, _) = verdict_on_one(&tracer, &lost)?;
-    ensure!(
-        verdict["cause"] == CAUSE,
-        "dropwatch gives another cause: {}",
-        verdict["cause"]
-    );
-    shown.settle()?;
-
-    step("The advice, applied as printed");
-    for line in advice(&verdict) {
-        tell(&line);
-    }
-    fix::apply(fix::primary(&verdict)?, &tracer)?;
+    let (verdict, _) = verdict_on_one(&stage.tracer, &lost)?;
+    stage.cure(&verdict)?;
 
     step("The same again");
     for volley in 0..CALM {
@@ -61,9 +48,7 @@ pub fn play(lab: &Lab) -> Result<()> {
         tell(&format!("{0} of {0} datagrams arrived", 2 * PAIRS));
     }
 
-    step("dropwatch ends");
-    shown.stop()?;
-    all_blamed(lab, &nat, tracer)?;
+    all_blamed(lab, &nat, stage.end()?)?;
     step(&format!(
         "lost before the change: {}; lost after it: none; all of them explained",
         lost.len()
