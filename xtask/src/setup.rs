@@ -45,6 +45,7 @@ const SCENARIOS: &[Need] = &[
     ("ip", "iproute2"),
     ("iptables-legacy", "iptables"),
     ("iptables-nft", "iptables"),
+    ("ipvsadm", "ipvsadm"),
     ("modprobe", "kmod"),
     ("nft", "nftables"),
     ("ping", "iputils-ping"),

@@ -44,6 +44,7 @@ const TOOLS: &[&str] = &[
 /// The tools without which scenarios cannot run; others are taken if they are there.
 const NEEDED: &[&str] = &[
     "ip",
+    "ipvsadm",
     "kmod",
     "nft",
     "nsenter",
