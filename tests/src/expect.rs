@@ -132,6 +132,16 @@ pub fn packet(line: &Value) -> &Value {
     drop.get("packet").unwrap_or(&Value::Null)
 }
 
+/// The namespace that a `verdict` line is about: where a drop happened, or what is no drop.
+pub fn netns(verdict: &Value) -> &Value {
+    let anomaly = &verdict["anomaly"]["netns"];
+    if anomaly.is_null() {
+        &verdict["drop"]["netns"]
+    } else {
+        anomaly
+    }
+}
+
 /// Describes the line that comes closest to having this tuple's packet.
 pub fn nearest_miss(lines: &[Value], kind: &str, tuple: &Tuple) -> String {
     let candidates = lines.iter().filter(|line| line["type"] == kind);
@@ -195,6 +205,16 @@ mod tests {
         let text = nearest_miss(&[far, near], "drop", &TUPLE);
         assert!(text.contains("/sport: found 9, expected 1"), "{text}");
         assert!(!text.contains("/src"), "{text}");
+    }
+
+    #[test]
+    fn the_namespace_is_that_of_the_drop_or_of_the_anomaly() {
+        let netns = |verdict: Value| netns(&verdict)["inum"].clone();
+        assert_eq!(netns(json!({"drop": {"netns": {"inum": 1}}})), 1);
+        let drop = json!({"drop": {"netns": {"inum": 1}}, "anomaly": null});
+        assert_eq!(netns(drop), 1);
+        let anomaly = json!({"drop": null, "anomaly": {"netns": {"inum": 2}}});
+        assert_eq!(netns(anomaly), 2);
     }
 
     #[test]

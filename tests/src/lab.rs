@@ -10,7 +10,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::Value;
 
-use crate::expect::{Check, is_packet, nearest_miss, packet};
+use crate::expect::{self, Check, is_packet, nearest_miss, packet};
 use crate::netns::Netns;
 use crate::topology::files::{self, FileSpec};
 use crate::tracer::{Finished, SLOW, Tracer};
@@ -207,7 +207,7 @@ impl Finished {
             .collect()
     }
 
-    /// How many drops in a namespace the summary attributes to a cause. Other namespaces may have
+    /// How many drops or anomalies in a namespace the summary attributes to a cause. Other namespaces may have
     /// drops of their own, when somebody else works on this machine.
     pub fn blamed(&self, cause: &str, netns: &Netns) -> Result<u64> {
         let cases = self.summary()?["cases"]
@@ -220,7 +220,7 @@ impl Finished {
                 .iter()
                 .find(|verdict| verdict["case"] == case["case"]);
             let verdict = verdict.with_context(|| format!("a case without verdict: {case}"))?;
-            if verdict["drop"]["netns"]["inum"] == netns.inum() {
+            if expect::netns(verdict)["inum"] == netns.inum() {
                 let total = case["total"].as_u64();
                 sum += total.with_context(|| format!("a case without total: {case}"))?;
             }
@@ -228,10 +228,10 @@ impl Finished {
         Ok(sum)
     }
 
-    /// Fails when a cause is blamed for a drop in a namespace, in a verdict or in the summary.
+    /// Fails when a cause is blamed for what happened in a namespace, in a verdict or in the summary.
     pub fn must_not_blame(&self, cause: &str, netns: &Netns) -> Result<()> {
         for verdict in self.verdicts() {
-            let here = verdict["drop"]["netns"]["inum"] == netns.inum();
+            let here = expect::netns(verdict)["inum"] == netns.inum();
             ensure!(!here || verdict["cause"] != cause, "false blame: {verdict}");
         }
         let blamed = self.blamed(cause, netns)?;

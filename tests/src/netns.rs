@@ -116,12 +116,24 @@ impl Netns {
 
     /// A counter of `/proc/net/netstat` inside, such as `TcpExt` `IPReversePathFilter`.
     pub fn netstat(&self, section: &str, counter: &str) -> Result<u64> {
+        self.counter("netstat", section, counter)
+    }
+
+    /// A counter of `/proc/net/snmp` inside, such as `Tcp` `OutRsts`.
+    pub fn snmp(&self, section: &str, counter: &str) -> Result<u64> {
+        self.counter("snmp", section, counter)
+    }
+
+    fn counter(&self, file: &str, section: &str, counter: &str) -> Result<u64> {
         // `/proc/net` follows the process; `thread-self` follows the thread that entered.
-        let text = self.run(|| Ok(fs::read_to_string("/proc/thread-self/net/netstat")?))?;
+        let path = Path::new("/proc/thread-self/net").join(file);
+        let text = self.run(|| Ok(fs::read_to_string(path)?))?;
         let prefix = format!("{section}:");
         let mut lines = text.lines().filter(|line| line.starts_with(&prefix));
         let (names, values) = (lines.next(), lines.next());
-        let (names, values) = names.zip(values).context("no such section in netstat")?;
+        let (names, values) = names
+            .zip(values)
+            .with_context(|| format!("no section {section} in {file}"))?;
         let mut pairs = names.split_whitespace().zip(values.split_whitespace());
         let (_, value) = pairs
             .find(|(name, _)| *name == counter)

@@ -9,6 +9,7 @@ use crate::lab::Lab;
 
 mod decoys;
 mod hooks;
+pub mod ipvs_conntrack;
 mod martians;
 mod netfilter;
 pub mod nfqueue_mark;
@@ -73,6 +74,10 @@ pub fn all() -> impl Iterator<Item = &'static Scenario> {
         nfqueue_mark::SCENARIOS,
         nfqueue_mark::twins::SCENARIOS,
         nfqueue_mark::decoys::SCENARIOS,
+        ipvs_conntrack::SCENARIOS,
+        ipvs_conntrack::special::SCENARIOS,
+        ipvs_conntrack::twins::SCENARIOS,
+        ipvs_conntrack::decoys::SCENARIOS,
     ]
     .into_iter()
     .flatten()

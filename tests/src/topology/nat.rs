@@ -66,7 +66,7 @@ impl Nat {
     /// Builds the network and applies the node's rules.
     pub fn build(rules: &[Rule]) -> Result<Self> {
         for rule in rules {
-            needs(rule.program())?;
+            rule.require()?;
         }
         let node = Netns::create("node")?;
         let pod_a = Netns::create("pod-a")?;
@@ -119,14 +119,7 @@ impl Nat {
 
     /// Adds a rule on the node.
     pub fn add(&self, rule: &Rule) -> Result<()> {
-        let lines = match rule {
-            Rule::Iptables(program, rule) => vec![format!("{program} -w {rule}")],
-            Rule::Nft(lines) => lines.iter().map(|line| format!("nft {line}")).collect(),
-        };
-        for line in lines {
-            self.node.exec(&line)?;
-        }
-        Ok(())
+        rule.add_to(&self.node)
     }
 
     /// The node's conntrack counters; all 0 as long as no conntrack is loaded.
@@ -177,15 +170,29 @@ pub enum Rule {
 }
 
 impl Rule {
-    fn program(&self) -> &'static str {
-        match self {
+    /// Skips the scenario where the program for it is missing.
+    pub fn require(&self) -> Result<()> {
+        needs(match self {
             Self::Iptables(program, _) => program,
             Self::Nft(_) => "nft",
+        })
+    }
+
+    /// Adds it in a namespace.
+    pub fn add_to(&self, netns: &Netns) -> Result<()> {
+        let lines = match self {
+            Self::Iptables(program, rule) => vec![format!("{program} -w {rule}")],
+            Self::Nft(lines) => lines.iter().map(|line| format!("nft {line}")).collect(),
+        };
+        for line in lines {
+            netns.exec(&line)?;
         }
+        Ok(())
     }
 }
 
-fn needs(program: &str) -> Result<()> {
+/// Skips the scenario where a program is missing.
+pub fn needs(program: &str) -> Result<()> {
     match Command::new(program).arg("--version").output() {
         Ok(_) => Ok(()),
         Err(_) => Err(Skip(format!("no `{program}` here")).into()),

@@ -4,6 +4,7 @@ use std::net::{SocketAddrV4, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsRawFd as _;
 
 use anyhow::{Context as _, Result};
+use nix::errno::Errno;
 use nix::sys::socket::{
     AddressFamily, SockFlag, SockType, SockaddrIn, bind, connect, setsockopt, socket, sockopt,
 };
@@ -81,7 +82,7 @@ impl Server {
                     }))
             }
             Self::Tcp(server) => {
-                let Some(stream) = client.run(|| connected(from, to))? else {
+                let Ok(stream) = client.run(|| connected(from, to))? else {
                     return Ok(None);
                 };
                 let (accepted, seen) = server.accept().context("accepting")?;
@@ -94,10 +95,10 @@ impl Server {
     }
 }
 
-/// Connects with a source port; `None` when that takes longer than [`PATIENCE`].
+/// Connects with a source port; `EINPROGRESS` when that takes longer than [`PATIENCE`].
 ///
 /// That is less than the first retransmission takes: what is dropped is one SYN.
-fn connected(from: SocketAddrV4, to: SocketAddrV4) -> Result<Option<TcpStream>> {
+pub fn connected(from: SocketAddrV4, to: SocketAddrV4) -> Result<Result<TcpStream, Errno>> {
     let socket = socket(
         AddressFamily::Inet,
         SockType::Stream,
@@ -110,5 +111,5 @@ fn connected(from: SocketAddrV4, to: SocketAddrV4) -> Result<Option<TcpStream>> 
     setsockopt(&socket, sockopt::SendTimeout, &patience)?;
     bind(socket.as_raw_fd(), &SockaddrIn::from(from)).with_context(|| format!("binding {from}"))?;
     let done = connect(socket.as_raw_fd(), &SockaddrIn::from(to));
-    Ok(done.is_ok().then(|| TcpStream::from(socket)))
+    Ok(done.map(|()| TcpStream::from(socket)))
 }
