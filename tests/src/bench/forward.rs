@@ -10,15 +10,14 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 
-use super::{Row, bpf, quantile};
+use super::pairs::{Pairs, traced};
+use super::{Row, bpf};
 use crate::lab::Lab;
 use crate::topology::seed::{Config, POD_IP, Seed, WORLD_IP};
 use crate::tracer::Tracer;
 use crate::traffic::flow::udp;
 
 const PORT: u16 = 7778;
-/// When a fresh tracer has nothing left to do but wait for drops.
-const SETTLED: Duration = Duration::from_millis(300);
 const ROUND: Duration = Duration::from_millis(700);
 /// Packets for which program runs are counted.
 const COUNTED: u64 = 50_000;
@@ -37,61 +36,23 @@ pub fn measure(lab: &Lab, rounds: usize) -> Result<Vec<Row>> {
     let sender = udp(&seed.pod, POD_IP, 0)?;
     sender.connect((WORLD_IP, PORT))?;
     round(&sender, &receiver)?; // caches and clocks warm up
-    let (mut without, mut with, mut kept) = (Vec::new(), Vec::new(), Vec::new());
-    for _ in 0..rounds {
-        let before = round(&sender, &receiver)?;
-        let mut command = lab.command(Some(&seed.node), &[])?;
-        command.arg("--explain");
-        let tracer = Tracer::start(command, lab.folder())?;
-        // The start itself (symbols, the last of the parsing) is measured elsewhere.
-        std::thread::sleep(SETTLED);
-        let traced = round(&sender, &receiver)?;
-        lab.finish_without_replay(tracer)?;
-        // The mean of before and after takes a steady drift of the machine out of the pair.
-        let bare = f64::midpoint(before, round(&sender, &receiver)?);
-        without.push(bare);
-        with.push(traced);
-        kept.push(traced / bare * 100.0);
-    }
+    let pairs = Pairs::measure(rounds, |on| {
+        traced(lab, Some(&seed.node), on, || round(&sender, &receiver))
+    })?;
     let runs = runs(lab, &seed, &sender, &receiver)?;
-    Ok(vec![
-        Row::new(
-            "BPF runs per forwarded packet",
-            runs,
-            "",
-            "0: nothing sits on the way of clean traffic",
-        ),
-        Row::new(
-            "forwarded without tracer",
-            quantile(&mut without, 0.5) / 1e3,
-            "kpps",
-            "",
-        ),
-        Row::new(
-            "forwarded with tracer",
-            quantile(&mut with, 0.5) / 1e3,
-            "kpps",
-            "",
-        ),
-        Row::new(
-            "forwarded, kept (median of pairs)",
-            quantile(&mut kept, 0.5),
-            "%",
-            "over 99",
-        ),
-        Row::new(
-            "forwarded, kept (worst pair)",
-            quantile(&mut kept, 0.0),
-            "%",
-            "",
-        ),
-        Row::new(
-            "forwarded, kept (best pair)",
-            quantile(&mut kept, 1.0),
-            "%",
-            "",
-        ),
-    ])
+    let mut rows = vec![Row::new(
+        "BPF runs per forwarded packet",
+        runs,
+        "",
+        "0: nothing sits on the way of clean traffic",
+    )];
+    let names = [
+        "forwarded without tracer",
+        "forwarded with tracer",
+        "forwarded",
+    ];
+    rows.extend(pairs.rows(names, "kpps", "over 99"));
+    Ok(rows)
 }
 
 /// How often the tracer's programs run for each packet: exact, whatever else the machine is doing.

@@ -9,14 +9,18 @@ use anyhow::{Context as _, Result};
 use clap::Args;
 use serde_json::{Map, Value, json};
 
-use crate::lab::Lab;
+use crate::lab::{Lab, Skip};
 use crate::netns;
 use crate::say;
 
 pub mod bpf;
+mod connections;
 mod flood;
 mod forward;
+mod ipvs;
 mod latency;
+mod nat;
+mod pairs;
 mod start;
 
 /// What to measure.
@@ -32,7 +36,7 @@ pub struct Options {
     #[arg(long, value_name = "N", default_value_t = 1_000_000)]
     packets: u64,
     /// Parts to measure; all when empty
-    #[arg(value_parser = ["start", "latency", "flood", "forward"])]
+    #[arg(value_parser = ["start", "latency", "flood", "forward", "nat", "ipvs"])]
     parts: Vec<String>,
 }
 
@@ -80,7 +84,13 @@ pub fn run(options: &Options) -> Result<()> {
     let mut add = |part: &str, measure: &dyn Fn() -> Result<Vec<Row>>| -> Result<()> {
         if wanted(part) {
             eprintln!("measuring: {part}");
-            rows.extend(measure().with_context(|| format!("measuring {part}"))?);
+            match measure() {
+                // Told, and no failure: the other parts are measured all the same.
+                Err(error) if error.is::<Skip>() => eprintln!("{part} is left out: {error}"),
+                measured => {
+                    rows.extend(measured.with_context(|| format!("measuring {part}"))?);
+                }
+            }
         }
         Ok(())
     };
@@ -91,7 +101,9 @@ pub fn run(options: &Options) -> Result<()> {
                 flood::measure(&lab, options.rounds, options.packets)
             })
         })
-        .and_then(|()| add("forward", &|| forward::measure(&lab, options.rounds)));
+        .and_then(|()| add("forward", &|| forward::measure(&lab, options.rounds)))
+        .and_then(|()| add("nat", &|| nat::measure(&lab, options.rounds)))
+        .and_then(|()| add("ipvs", &|| ipvs::measure(&lab, options.rounds)));
     if result.is_err() {
         eprintln!("{}", lab.stderr_tail());
     }

@@ -14,6 +14,7 @@ use crate::netns;
 use crate::say;
 use crate::scenarios;
 
+mod ipvs_conntrack;
 mod nfqueue_mark;
 mod rp_filter;
 mod shown;
@@ -28,6 +29,7 @@ const DEMOS: &[(&str, Play)] = &[
     (scenarios::rp_filter::CAUSE, rp_filter::play),
     (scenarios::snat_race::CAUSE, snat_race::play),
     (scenarios::nfqueue_mark::CAUSE, nfqueue_mark::play),
+    (scenarios::ipvs_conntrack::CAUSE, ipvs_conntrack::play),
 ];
 
 /// Plays the demo of a cause.

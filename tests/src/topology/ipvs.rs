@@ -203,9 +203,23 @@ impl Ipvs {
 
     /// `net.ipv4.vs.conntrack` on the director.
     pub fn conntrack(&self) -> Result<bool> {
-        let path = Path::new("/proc/sys").join(CONNTRACK);
+        Ok(self.number(CONNTRACK)? != 0)
+    }
+
+    /// How many entries the director's conntrack has.
+    pub fn conntrack_entries(&self) -> Result<u64> {
+        self.number("net/netfilter/nf_conntrack_count")
+    }
+
+    /// How many it may have.
+    pub fn conntrack_limit(&self) -> Result<u64> {
+        self.number("net/netfilter/nf_conntrack_max")
+    }
+
+    fn number(&self, key: &str) -> Result<u64> {
+        let path = Path::new("/proc/sys").join(key);
         let text = self.director.run(|| Ok(fs::read_to_string(path)?))?;
-        Ok(text.trim() != "0")
+        Ok(text.trim().parse()?)
     }
 
     /// The director's connection with this client port, if IPVS knows one.

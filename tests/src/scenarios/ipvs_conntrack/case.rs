@@ -193,11 +193,11 @@ pub fn all_counted(finished: &Finished, ipvs: &Ipvs, wrong: u64) -> Result<()> {
         blamed == wrong,
         "{blamed} connections blamed, but {wrong} were answered wrongly"
     );
-    let strays = ipvs.strays()?;
+    // Each client drops one reply; the reset that it answers with may be dropped by a real server.
     let linked = linked_drops(finished, ipvs)?;
     ensure!(
-        linked >= strays,
-        "the client dropped {strays} replies, but {linked} drops are linked"
+        (wrong..=2 * wrong).contains(&linked),
+        "the clients dropped {wrong} replies, but {linked} drops are linked"
     );
     let own = finished.verdicts().into_iter().find(|verdict| {
         let packet = &verdict["drop"]["packet"];
