@@ -52,10 +52,10 @@ enum Task {
     Lint,
     /// Run all tests, as CI does.
     Test(test::Options),
-    /// Show a cause with real traffic on this machine, and its cure.
+    /// Show a cause with real traffic, and its cure.
     Demo {
         /// The cause to show.
-        #[arg(default_value = demo::DEFAULT)]
+        #[arg(default_value = demo::DEFAULT, value_parser = demo::CAUSES)]
         cause: String,
     },
     /// Run scenarios in a virtual machine with a real kernel.

@@ -18,9 +18,6 @@ use crate::skips::Allowed;
 use crate::toolchain::PACKAGE;
 use crate::{demo, dist, lint, sh, vm};
 
-/// The kernel that is tested in a virtual machine.
-const KERNEL: &str = "6.12";
-
 /// Options of the task.
 #[derive(Debug, Args)]
 pub struct Options {
@@ -216,9 +213,9 @@ fn local(allowed: &Allowed) -> Result<Tally> {
 
 /// The scenarios in a virtual machine.
 fn machine(allowed: &Allowed) -> Result<Tally> {
-    let run = vm::run(KERNEL, &vm::Options::default())?;
+    let run = vm::run(vm::KERNEL, &vm::Options::default())?;
     let mut tally = Tally::default();
-    tally.count(allowed, KERNEL, &run.outcomes);
+    tally.count(allowed, vm::KERNEL, &run.outcomes);
     tally.failed.extend(run.fault);
     if run.retries > 0 {
         println!(

@@ -10,7 +10,7 @@ use anyhow::Result;
 
 use super::initramfs;
 use super::kernel::Kernel;
-use super::qemu::{Accel, Machine};
+use super::qemu::{Accel, Machine, Show};
 use crate::sh;
 
 /// Whether KVM really runs this kernel: the device alone proves nothing. Remembered until the host
@@ -48,7 +48,7 @@ pub fn works(kernel: &Kernel) -> Result<bool> {
         accel: Accel::Kvm,
         console: &console,
         results: Path::new("/dev/null"),
-        show: false,
+        show: Show::Nothing,
         silence: Duration::from_secs(8),
         limit: Duration::from_secs(15),
     };

@@ -23,9 +23,11 @@ use crate::results::{Outcome, Results, Verdict};
 use crate::setup::{self, Group};
 use crate::sh;
 use initramfs::Extra;
-use qemu::{Accel, Machine};
+use qemu::{Accel, Machine, Show};
 use report::Report;
 
+/// The kernel that is run when none is named.
+pub const KERNEL: &str = "6.12";
 /// How often a machine is started again after a fault of the emulator.
 const RETRIES: usize = 2;
 
@@ -33,7 +35,7 @@ const RETRIES: usize = 2;
 #[derive(Debug, Args)]
 pub struct Options {
     /// Kernels to run, one after the other.
-    #[arg(long = "kernel", default_value = "6.12", value_name = "NAME")]
+    #[arg(long = "kernel", default_value = KERNEL, value_name = "NAME")]
     kernels: Vec<String>,
     /// Go on with the next kernel after a failure.
     #[arg(long)]
@@ -56,6 +58,9 @@ pub struct Options {
     /// Seconds that the machine may be silent.
     #[arg(long, default_value_t = 120, value_name = "SECONDS")]
     silence: u64,
+    /// What of the console is shown.
+    #[arg(skip = Show::All)]
+    show: Show,
     /// Scenarios to run; all of them if none is named.
     scenarios: Vec<String>,
 }
@@ -75,7 +80,7 @@ enum Choice {
 impl Default for Options {
     fn default() -> Self {
         Self {
-            kernels: vec!["6.12".to_owned()],
+            kernels: vec![KERNEL.to_owned()],
             keep_going: false,
             accel: Choice::Auto,
             exec: None,
@@ -83,6 +88,7 @@ impl Default for Options {
             files: Vec::new(),
             limit: 900,
             silence: 120,
+            show: Show::All,
             scenarios: Vec::new(),
         }
     }
@@ -110,6 +116,19 @@ pub fn task(options: &Options) -> Result<()> {
         bail!("failed on {}", failed.join(", "));
     }
     Ok(())
+}
+
+/// Runs a command, showing what it says and nothing else.
+pub fn show(command: String) -> Result<()> {
+    let options = Options {
+        exec: Some(command),
+        show: Show::Command,
+        ..Options::default()
+    };
+    match run(KERNEL, &options)?.fault {
+        Some(fault) => bail!("in the virtual machine: {fault}"),
+        None => Ok(()),
+    }
 }
 
 /// What came of a machine.
@@ -191,7 +210,7 @@ pub fn run(kernel: &str, options: &Options) -> Result<Run> {
         accel,
         console: &folder.join("console.log"),
         results: &folder.join("results.jsonl"),
-        show: true,
+        show: options.show,
         silence: Duration::from_secs(options.silence),
         limit: Duration::from_secs(options.limit),
     };

@@ -1,7 +1,7 @@
 //! Boots one virtual machine and watches it to its end.
 //!
-//! The console is shown as it comes, with the seconds since the start before each line; results
-//! come over a second serial port into a file. Limits: x86-64 guests; one machine at a time.
+//! The console is shown as it comes, usually with the seconds since the start before each line;
+//! results come over a second serial port into a file. Limits: x86-64 guests; one machine at a time.
 
 use std::fs::File;
 use std::io::{Read as _, Write as _};
@@ -46,6 +46,17 @@ impl Accel {
     }
 }
 
+/// What of the console is shown while a machine runs; all of it is kept in a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Show {
+    /// Nothing.
+    Nothing,
+    /// Every line, with the seconds since the start before it.
+    All,
+    /// What the started command says, as it says it.
+    Command,
+}
+
 /// What a machine is made of, and how long it may take.
 pub struct Machine<'a> {
     /// What boots.
@@ -58,8 +69,8 @@ pub struct Machine<'a> {
     pub console: &'a Path,
     /// Where the second serial port's bytes go.
     pub results: &'a Path,
-    /// Whether to show the console and the emulator's complaints.
-    pub show: bool,
+    /// What of the console is shown; anything but nothing brings the emulator's complaints as well.
+    pub show: Show,
     /// How long it may be silent.
     pub silence: Duration,
     /// How long it may run.
@@ -136,10 +147,13 @@ impl Machine<'_> {
 
     fn line(&self, line: &[u8], at: Duration, report: &mut Report) {
         let line = readable(line);
-        if self.show {
-            println!("[{:6.1}] {line}", at.as_secs_f64());
-        }
+        let begun = report.boot.is_some();
         report.line(&line, at);
+        match self.show {
+            Show::All => println!("[{:6.1}] {line}", at.as_secs_f64()),
+            Show::Command if begun && report.status.is_none() => println!("{line}"),
+            Show::Command | Show::Nothing => {}
+        }
     }
 
     fn command(&self) -> Command {
@@ -175,10 +189,10 @@ impl Machine<'_> {
             .arg("console=ttyS0 panic=-1 quiet mitigations=off")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            .stderr(if self.show {
-                Stdio::inherit()
-            } else {
+            .stderr(if self.show == Show::Nothing {
                 Stdio::null()
+            } else {
+                Stdio::inherit()
             });
         command
     }
