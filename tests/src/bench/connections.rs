@@ -4,12 +4,14 @@
 //! sending is timed, which carries them through the node, and what did not arrive does not count.
 //! Limits: a line is used once; its ports and the node's tables are not given back.
 
+use std::io::Read as _;
 use std::net::{SocketAddrV4, TcpListener, UdpSocket};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 
 use crate::netns::Netns;
+use crate::tracer::SLOW;
 use crate::traffic::flow::udp;
 use crate::traffic::ipvs::Place;
 use crate::traffic::nat::{Proto, connected};
@@ -72,16 +74,20 @@ impl Line<'_> {
         }
         let (source, target) = (self.source.parse()?, self.target.0.parse()?);
         let socket = RawSocket::open(self.client, self.device)?;
+        let packet = |port| Packet {
+            src: source,
+            dst: target,
+            ttl: 64,
+            payload: Payload::Udp(port, self.target.1, b"new"),
+        };
+        until_up(|| {
+            socket.send(&packet(FIRST_PORT - 1)).context("sending")?;
+            Ok(receivers.iter().map(drain).sum::<u64>() > 0)
+        })?;
         let begun = Instant::now();
         let (mut arrived, mut sending) = (0, Duration::ZERO);
         let mut port = FIRST_PORT;
         while begun.elapsed() < ROUND && last - port >= BURST {
-            let packet = |port| Packet {
-                src: source,
-                dst: target,
-                ttl: 64,
-                payload: Payload::Udp(port, self.target.1, b"new"),
-            };
             let packets: Vec<Vec<u8>> = (port..port + BURST).map(|p| packet(p).bytes()).collect();
             let burst = Instant::now();
             for packet in &packets {
@@ -106,14 +112,20 @@ impl Line<'_> {
         let target = SocketAddrV4::new(self.target.0.parse()?, self.target.1);
         // One thread inside for all of them: starting one costs more than a connection.
         self.client.run(|| {
-            let begun = Instant::now();
-            let mut count = 0;
-            for port in FIRST_PORT..last {
-                let stream = connected(SocketAddrV4::new(source, port), target)?
+            let connection = |port| -> Result<()> {
+                let mut stream = connected(SocketAddrV4::new(source, port), target)?
                     .with_context(|| format!("connecting from port {port}"))?;
                 let mut accepted = listeners.iter().filter_map(|l| l.accept().ok());
                 drop(accepted.next().context("connected, but not accepted")?);
-                drop(stream);
+                // An end of stream that is not read counts as a drop.
+                stream.read(&mut [0]).context("reading the end")?;
+                Ok(())
+            };
+            until_up(|| Ok(connection(FIRST_PORT - 1).is_ok()))?;
+            let begun = Instant::now();
+            let mut count = 0;
+            for port in FIRST_PORT..last {
+                connection(port)?;
                 count += 1;
                 if begun.elapsed() > ROUND {
                     break;
@@ -122,6 +134,20 @@ impl Line<'_> {
             Ok((count, begun.elapsed()))
         })
     }
+}
+
+/// Waits for a first packet to arrive: new devices carry none until the kernel has noticed that both
+/// ends are up, which it may put off while it takes down the network of an earlier measurement.
+fn until_up(arrives: impl Fn() -> Result<bool>) -> Result<()> {
+    let begun = Instant::now();
+    while !arrives()? {
+        ensure!(
+            begun.elapsed() < SLOW,
+            "the network is wrong: nothing arrived"
+        );
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    Ok(())
 }
 
 fn drain(receiver: &UdpSocket) -> u64 {
