@@ -5,7 +5,7 @@
 //! Limits: a line is used once; its ports and the node's tables are not given back.
 
 use std::io::Read as _;
-use std::net::{SocketAddrV4, TcpListener, UdpSocket};
+use std::net::{Shutdown, SocketAddrV4, TcpListener, UdpSocket};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
@@ -116,9 +116,13 @@ impl Line<'_> {
                 let mut stream = connected(SocketAddrV4::new(source, port), target)?
                     .with_context(|| format!("connecting from port {port}"))?;
                 let mut accepted = listeners.iter().filter_map(|l| l.accept().ok());
-                drop(accepted.next().context("connected, but not accepted")?);
-                // An end of stream that is not read counts as a drop.
-                stream.read(&mut [0]).context("reading the end")?;
+                let (mut accepted, _) = accepted.next().context("connected, but not accepted")?;
+                // Both ends read the other's end of stream: the kernel drops one that nobody reads.
+                accepted.shutdown(Shutdown::Write)?;
+                stream.read(&mut [0]).context("the server's end")?;
+                drop(stream);
+                accepted.set_nonblocking(false)?;
+                accepted.read(&mut [0]).context("the client's end")?;
                 Ok(())
             };
             until_up(|| Ok(connection(FIRST_PORT - 1).is_ok()))?;
