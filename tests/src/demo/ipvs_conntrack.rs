@@ -2,10 +2,10 @@
 
 use std::time::Instant;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
 
-use super::{Shown, advice, step, tell};
-use crate::fix;
+use super::stage::Stage;
+use super::{step, tell};
 use crate::lab::Lab;
 use crate::scenarios::ipvs_conntrack::case::{PORT, all_counted, wrong_reply};
 use crate::scenarios::ipvs_conntrack::{CAUSE, INCIDENT};
@@ -29,12 +29,7 @@ pub fn play(lab: &Lab) -> Result<()> {
         real.join(" and ")
     ));
 
-    step(&format!(
-        "dropwatch --explain --netns {}",
-        ipvs.director.name()
-    ));
-    let mut shown = Shown::start(lab, CAUSE, &ipvs.director, &[])?;
-    let tracer = lab.explain(Some(&ipvs.director), &[])?;
+    let stage = Stage::start(lab, CAUSE, &ipvs.director, &[])?;
 
     step(&format!("The client connects to {VIP}:{asked}"));
     let wrong = case.fail(&ipvs, &servers, PORT)?;
@@ -42,19 +37,7 @@ pub fn play(lab: &Lab) -> Result<()> {
         "no answer from there: {}:{} answered, the client has no socket for that and sent a reset",
         wrong.connection.service.0, wrong.connection.service.1
     ));
-    let verdict = wrong_reply(&tracer, PORT)?;
-    ensure!(
-        verdict["cause"] == CAUSE,
-        "dropwatch gives another cause: {}",
-        verdict["cause"]
-    );
-    shown.settle()?;
-
-    step("The advice, applied as printed");
-    for line in advice(&verdict) {
-        tell(&line);
-    }
-    fix::apply(fix::primary(&verdict)?, &tracer)?;
+    stage.cure(&wrong_reply(&stage.tracer, PORT)?)?;
 
     step("New connections to the same port");
     for port in PORT + 1..=PORT + AFTER {
@@ -69,9 +52,7 @@ pub fn play(lab: &Lab) -> Result<()> {
         ));
     }
 
-    step("dropwatch ends");
-    shown.stop()?;
-    all_counted(&lab.finish(tracer)?, &ipvs, 1)?;
+    all_counted(&lab.finish(stage.end()?)?, &ipvs, 1)?;
     step("answered wrongly before the change: 1; after it: none; all of them explained");
     Ok(())
 }
