@@ -27,6 +27,8 @@ const WIRE: u32 = 1514;
 pub struct Said {
     /// `facts.kind`, for those that have one.
     pub kind: Option<&'static str>,
+    /// Fragment that reads well after a count, where the reason and the place do not tell.
+    pub title: Option<String>,
     /// Sentences.
     pub what: String,
     /// Where to look next.
@@ -53,8 +55,12 @@ pub fn subject(drop: &Drop) -> u64 {
         }
         None => 0,
     };
-    let whole = u64::from(place.by == By::Segments && is_whole(drop));
-    hook << 16 | queue << 8 | whole << 4 | u64::from(netfilter::after_queue(drop)) << 1 | 1
+    let more = match place.by {
+        By::Segments => is_whole(drop),
+        By::Hooks | By::NfTables => netfilter::after_queue(drop),
+        By::Reinject | By::Queue => false,
+    };
+    hook << 16 | queue << 8 | u64::from(more) << 1 | 1
 }
 
 /// Explains it; `None` when it was not netfilter, or while facts are missing.
@@ -131,10 +137,24 @@ pub fn explain(drop: &Drop, view: &View<'_>) -> Option<Said> {
     );
     Some(Said {
         kind,
+        title: title(&place, kind, drop),
         what,
         look,
         facts: attribution.json(drop),
         lines,
+    })
+}
+
+/// A title for what no drop reason names.
+fn title(place: &Place, kind: Option<&str>, drop: &Drop) -> Option<String> {
+    let queue = queue_name(drop.queue.as_ref());
+    Some(match (place.by, kind) {
+        (_, Some("queue_drop")) => format!("dropped by the verdict of the program at {queue}"),
+        (_, Some("queue_no_listener")) => format!("dropped for want of a listener at {queue}"),
+        (_, Some("queue_full")) => format!("dropped because {queue} was full"),
+        (By::Segments, _) => format!("split for {queue}, not lost"),
+        (By::Reinject, _) => format!("dropped by a rule behind {queue}"),
+        _ => return None,
     })
 }
 

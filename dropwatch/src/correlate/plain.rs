@@ -93,9 +93,11 @@ pub fn explain(drop: &Drop, view: &View<'_>) -> Option<Explanation> {
         ));
     }
     let kind = not_inserted.map(|(_, kind)| kind);
+    let mut own_title = None;
     let (kind, netfilter) = match by_netfilter {
         Some(said) => {
             evidence.extend(said.lines);
+            own_title = said.title;
             (kind.or(said.kind), said.facts)
         }
         None => (kind, Value::Null),
@@ -109,7 +111,7 @@ pub fn explain(drop: &Drop, view: &View<'_>) -> Option<Explanation> {
     }
     let text = reasons::explain(&drop.reason.text());
     Some(Explanation {
-        title: title(drop, martian),
+        title: own_title.unwrap_or_else(|| title(drop, martian)),
         summary: what,
         facts: json!({
             "kind": kind,

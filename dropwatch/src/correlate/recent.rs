@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use crate::model::{
     anchor::Drop,
-    ipvs::{IpvsConnection, IpvsReply, IpvsReset},
+    ipvs::{Endpoint, IpvsConnection, IpvsReply, IpvsReset},
 };
 
 /// Most events of a kind that are remembered.
@@ -53,17 +53,23 @@ impl Recent {
             .is_some_and(|(.., on)| *on)
     }
 
-    /// The reply that a packet is: what IPVS made of it, on its way to the client. The latest one.
+    /// The wrong reply that a drop belongs to: the reply itself on its way to the client, or the client's reset on
+    /// its way to the real server. The latest one.
     pub fn reply_of(&self, drop: &Drop) -> Option<&IpvsReply> {
         let packet = drop.packet.as_ref()?;
+        let goes = |from: Endpoint, to: Endpoint| {
+            (packet.src, packet.dst) == (from.addr, to.addr)
+                && (packet.sport, packet.dport) == (Some(from.port), Some(to.port))
+        };
+        let reset = packet
+            .tcp_flags
+            .as_ref()
+            .is_some_and(|flags| flags.contains("RST"));
         self.replies.iter().rev().find(|reply| {
             let c = &reply.connection;
             reply.time_ns <= drop.time_ns
-                && packet.src == c.service.addr
-                && packet.sport == Some(c.service.port)
-                && packet.dst == c.client.addr
-                && packet.dport == Some(c.client.port)
                 && packet.is_proto(c.proto)
+                && (goes(c.service, c.client) || reset && goes(c.client, c.real_server))
         })
     }
 
@@ -77,10 +83,12 @@ impl Recent {
         })
     }
 
-    /// The first drop that belongs to a case.
-    pub fn drop_of(&self, case: usize) -> Option<&Drop> {
-        let mut linked = self.linked.iter();
-        linked.find(|(of, _)| *of == case).map(|(_, drop)| drop)
+    /// The drops that belong to a case, the first one first.
+    pub fn drops_of(&self, case: usize) -> impl Iterator<Item = &Drop> {
+        let linked = self.linked.iter();
+        linked
+            .filter(move |(of, _)| *of == case)
+            .map(|(_, drop)| drop)
     }
 
     /// Forgets what is too old to be followed by anything.

@@ -119,10 +119,9 @@ impl<'a> View<'a> {
         &self.store.recent
     }
 
-    /// The first drop that belongs to this case of an anomaly.
-    #[must_use]
-    pub fn linked_drop(&self) -> Option<&'a Drop> {
-        self.store.recent.drop_of(self.case)
+    /// The drops that belong to this case of an anomaly, the first one first.
+    pub fn linked_drops(&self) -> impl Iterator<Item = &'a Drop> {
+        self.store.recent.drops_of(self.case)
     }
 
     /// Waits for something that may still happen, `patience_ns` after the case was opened at the latest.

@@ -169,3 +169,42 @@ pub struct Task {
     /// Name.
     pub comm: String,
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// A drop of which nothing is known.
+    #[must_use]
+    pub fn drop() -> Drop {
+        Drop {
+            time_ns: 0,
+            cpu: 0,
+            netns: 0,
+            dev: None,
+            iif: 0,
+            reason: Reason {
+                name: None,
+                number: 0,
+            },
+            location: Location {
+                symbol: None,
+                offset: 0,
+                address: 0,
+            },
+            mark: 0,
+            len: 0,
+            ethertype: 0,
+            packet: None,
+            task: Task {
+                pid: 0,
+                comm: String::new(),
+            },
+            source_check: None,
+            insertion: None,
+            clash: None,
+            queue: None,
+            stack: Vec::new(),
+        }
+    }
+}

@@ -8,7 +8,7 @@ use super::{
     queued_by, suspects as suspects_of,
 };
 use crate::{
-    facts::ruleset::{Chain, Ruleset, Subsystem, Target},
+    facts::ruleset::{Chain, Family, Ruleset, Subsystem, Target},
     model::{anchor::Drop, hook::Hook},
 };
 
@@ -17,7 +17,7 @@ const MOST_SHOWN: usize = 5;
 
 /// What is known of a drop by netfilter.
 pub struct Attribution<'a> {
-    /// Where.
+    /// Where. A hook that only the rules tell is filled in.
     pub place: Place,
     /// By which rules it can have been.
     pub suspects: Candidates<'a>,
@@ -27,7 +27,7 @@ impl<'a> Attribution<'a> {
     /// Of a drop; `None` when it was not netfilter.
     #[must_use]
     pub fn of(drop: &Drop, set: &'a Ruleset) -> Option<Self> {
-        let place = Place::of(drop)?;
+        let mut place = Place::of(drop)?;
         let none = || Candidates {
             list: Vec::new(),
             complete: true,
@@ -40,7 +40,11 @@ impl<'a> Attribution<'a> {
         }
         let only = place.subsystem(drop);
         let mut suspects = none();
-        for (hook, after) in hooks(drop, &place, set) {
+        let hooks = hooks(drop, &place, set);
+        if let [(only, _)] = hooks[..] {
+            place.hook = Some(only);
+        }
+        for (hook, after) in hooks {
             let Some(packet) = packet_at(drop, hook, after) else {
                 continue;
             };
@@ -74,7 +78,7 @@ impl<'a> Attribution<'a> {
             _ => None,
         };
         json!({
-            "family": self.place.family,
+            "family": self.place.family.or_else(|| family(drop)),
             "hook": self.place.hook,
             "backend": backend,
             "table": common(|chain| &chain.table),
@@ -123,6 +127,15 @@ impl<'a> Attribution<'a> {
             .take(MOST_SHOWN)
             .map(describe)
             .chain((more > 0).then(|| format!("and {more} more")))
+    }
+}
+
+/// IP's, by the packet itself.
+fn family(drop: &Drop) -> Option<Family> {
+    match drop.packet.as_ref()?.l3 {
+        4 => Some(Family::Ip),
+        6 => Some(Family::Ip6),
+        _ => None,
     }
 }
 

@@ -140,33 +140,15 @@ impl Packet {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{
-        anchor::{Dev, Location, Reason, Task},
-        packet,
-    };
+    use crate::model::{anchor::Dev, packet};
 
     fn dropped(proto: &str, icmp_type: Option<u8>) -> Drop {
         Drop {
-            time_ns: 0,
-            cpu: 0,
-            netns: 1,
             dev: Some(Dev {
                 name: "eth0".into(),
                 ifindex: 2,
             }),
-            iif: 2,
-            reason: Reason {
-                name: None,
-                number: 0,
-            },
-            location: Location {
-                symbol: None,
-                offset: 0,
-                address: 0,
-            },
             mark: 0x8000,
-            len: 60,
-            ethertype: 0x800,
             packet: Some(packet::Packet {
                 l3: 4,
                 proto: proto.into(),
@@ -181,15 +163,7 @@ mod tests {
                 ttl: 64,
                 id: None,
             }),
-            task: Task {
-                pid: 1,
-                comm: String::new(),
-            },
-            source_check: None,
-            insertion: None,
-            clash: None,
-            queue: None,
-            stack: Vec::new(),
+            ..crate::model::anchor::tests::drop()
         }
     }
 

@@ -109,13 +109,51 @@ impl By {
     }
 }
 
-/// Whether the packet came from a queue program just now: what takes packets back is on the stack.
+/// What begins another packet's way, or another leg of this one's: behind these, the stack is another story.
+const OTHER_STORIES: [&str; 22] = [
+    "tcp_",
+    "__tcp_",
+    "udp",
+    "__udp",
+    "icmp",
+    "__icmp",
+    "raw",
+    "sctp_",
+    "dccp_",
+    "igmp",
+    "ndisc_",
+    "mld_",
+    "ip_send_",
+    "dev_",
+    "__dev_",
+    "netif_",
+    "__netif_",
+    "napi_",
+    "__napi_",
+    "process_backlog",
+    "net_rx_",
+    "neigh_",
+];
+const SOFTIRQ: [&str; 4] = ["softirq", "local_bh_enable", "irq_exit", "sysvec_"];
+
+/// Whether the packet came from a queue program just now: what takes packets back called, by netfilter and IP
+/// alone, what freed it.
 #[must_use]
 pub fn after_queue(drop: &Drop) -> bool {
-    let freed = drop.location.symbol.as_deref();
-    let all = drop.stack.iter().map(String::as_str).chain(freed);
-    all.map(plain)
-        .any(|name| By::of(name) == Some(By::Reinject))
+    let freed = drop.location.symbol.as_deref().map(plain);
+    if freed.and_then(By::of) == Some(By::Reinject) {
+        return true;
+    }
+    for name in drop.stack.iter().map(|name| plain(name)) {
+        if By::of(name) == Some(By::Reinject) {
+            return true;
+        }
+        let other = OTHER_STORIES.iter().any(|begin| name.starts_with(begin));
+        if other || SOFTIRQ.iter().any(|part| name.contains(part)) {
+            return false;
+        }
+    }
+    false
 }
 
 /// A function's name without what the compiler added.
@@ -216,5 +254,41 @@ mod tests {
         assert_eq!(at(&["ip_rcv"]), None);
         assert_eq!(at(&["nf_hook_slow", "a", "b", "c", "d", "ip_rcv"]), None);
         assert_eq!(at(&[]), None);
+    }
+
+    #[test]
+    fn only_the_packet_itself_came_from_the_queue() {
+        let dropped = |stack: &[&str]| {
+            let mut drop = crate::model::anchor::tests::drop();
+            drop.location.symbol = Some("nf_hook_slow".into());
+            drop.stack = stack.iter().map(ToString::to_string).collect();
+            after_queue(&drop)
+        };
+        assert!(dropped(&[
+            "nf_hook_slow",
+            "ip_forward",
+            "nfqnl_reinject",
+            "nfqnl_recv_verdict"
+        ]));
+        // An answer to it, and a stranger that came while it was handled.
+        assert!(!dropped(&[
+            "nf_hook_slow",
+            "__ip_local_out",
+            "tcp_v4_send_ack",
+            "nfqnl_reinject"
+        ]));
+        assert!(!dropped(&[
+            "nf_hook_slow",
+            "ip_rcv",
+            "process_backlog",
+            "nfqnl_reinject"
+        ]));
+        assert!(!dropped(&[
+            "nf_hook_slow",
+            "ip_rcv",
+            "handle_softirqs",
+            "nf_reinject"
+        ]));
+        assert!(!dropped(&["nf_hook_slow", "ip_rcv"]));
     }
 }

@@ -59,7 +59,9 @@ impl<'a> Case<'a> {
         let state = view.ipvs(reply.netns, c.client, c.service);
         let rules = view.ruleset(reply.netns);
         let reset = view.recent().reset_of(c, reply.time_ns);
-        let client_drop = view.linked_drop();
+        // The reply's own, not that of the reset which it earned.
+        let at_client = |drop: &&Drop| drop.packet.as_ref().is_some_and(|p| p.dst == c.client.addr);
+        let client_drop = view.linked_drops().find(at_client);
         if c.proto == TCP && reset.is_none() {
             view.wait(RESET_NS);
         } else if c.proto != TCP && client_drop.is_none() {
