@@ -75,7 +75,9 @@ fn of_entry(rule: &Rule) -> u32 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::samples::{KUBE_FIREWALL, legacy};
+    use serde_json::json;
+
+    use super::super::samples::{KUBE_FIREWALL, legacy, nft, rule};
     use super::*;
 
     fn used(lines: &str) -> u32 {
@@ -95,6 +97,23 @@ mod tests {
             used("-A PREROUTING -m bpf --object-pinned /x/mark -j DROP\n"),
             u32::MAX
         );
+    }
+
+    #[test]
+    fn rules_in_parts_use_no_more_than_they_say() {
+        let mark = json!({"meta": {"key": "mark"}});
+        let key = json!({"payload": {"protocol": "tcp", "field": "dport"}});
+        let expressions = json!([
+            {"match": {"op": "==", "left": {"&": [mark, 1]}, "right": 1}},
+            {"mangle": {"key": mark, "value": {"|": [mark, 2]}}},
+            {"match": {"op": "==", "left": key, "right": 80}},
+            {"vmap": {"key": key, "data": "@ports"}}]);
+        let chains = [("in", Some(("filter", "input", 0, "accept")))];
+        let set = nft("inet", &chains, &[rule("in", 1, expressions)]);
+        assert_eq!(used_mark_bits(&set), 3);
+        let map = json!([{"vmap": {"key": mark, "data": "@marks"}}]);
+        let set = nft("inet", &chains, &[rule("in", 1, map)]);
+        assert_eq!(used_mark_bits(&set), u32::MAX);
     }
 
     #[test]

@@ -58,7 +58,7 @@ fn behind_a_change(rule: &mut Rule) {
     rule.targets.clear();
     for one in &mut rule.matches {
         if let Test::Mark(_) | Test::ConntrackMark(_) = one.test {
-            *one = Match::is(Test::Other("the mark before".into()));
+            *one = Match::is(Test::Other("as it was before".into()));
         }
     }
 }
@@ -112,7 +112,7 @@ fn verdict(name: &str, body: &Value) -> Option<Target> {
 /// One rule for each verdict.
 fn verdict_map(rule: &Rule, body: &Value, family: Family) -> Vec<Rule> {
     let Some(pairs) = body["data"]["set"].as_array() else {
-        let target = Target::Unknown(format!("vmap {}", body["data"]));
+        let target = Target::Unknown(format!("{} vmap {}", body["key"], body["data"]));
         let mut rule = rule.clone();
         rule.targets.push(target);
         return vec![rule];

@@ -295,6 +295,20 @@ fn targets_of_iptables_are_read_from_the_text() {
 }
 
 #[test]
+fn captures_give_back_every_rule() {
+    for chain in read(FILTER, FILTER_TEXT)
+        .into_iter()
+        .chain(read(NATIVE, NATIVE_TEXT))
+    {
+        let json = serde_json::to_string(&chain).expect("plain data");
+        assert_eq!(
+            serde_json::from_str::<Chain>(&json).expect("its own form"),
+            chain
+        );
+    }
+}
+
+#[test]
 fn what_is_not_nft_is_an_error() {
     let read = |json| parse(json, &HashMap::new(), Backend::Nft);
     assert!(read("{}").is_err());
