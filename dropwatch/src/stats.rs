@@ -47,6 +47,12 @@ pub struct Ledger {
     pub shown: u64,
     /// Drops counted under no key of their own because the table was full.
     pub keys_full: u64,
+    /// Records of other things than drops that the ring buffer had no room for.
+    #[serde(default)]
+    pub lost_events: u64,
+    /// Facts about packets on their way that could not be kept until the drop.
+    #[serde(default)]
+    pub lost_evidence: u64,
     /// Whether kernel and reader agree.
     pub balanced: bool,
 }
@@ -131,6 +137,12 @@ impl Counters {
             suppressed: self.sum(counters::SUPPRESSED)?,
             lost_ring_full: self.sum(counters::RING_FULL)?,
             keys_full: self.sum(counters::KEYS_FULL)?,
+            lost_events: self.sum(counters::SYSCTL_RING_FULL)?
+                + self.sum(counters::IPVS_RING_FULL)?,
+            lost_evidence: self.sum(counters::RP_STASH_FAILED)?
+                + self.sum(counters::CLASH_STASH_FAILED)?
+                + self.sum(counters::QUEUE_STASH_FAILED)?
+                + self.sum(counters::IPVS_STASH_FAILED)?,
             ..Ledger::default()
         })
     }

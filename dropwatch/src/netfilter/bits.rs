@@ -2,13 +2,15 @@
 
 use crate::facts::ruleset::{Chain, MarkChange, Rule, Ruleset, Target, Test};
 
-/// Every bit of the mark that a rule asks for or sets. A conntrack mark's bits count where rules copy them
+/// Every bit of the mark that a rule asks for or sets, policy routing's included. A conntrack mark's bits count where rules copy them
 /// to the mark. A rule that asks for something about the mark which is not understood uses all of them.
 #[must_use]
 pub fn used_mark_bits(set: &Ruleset) -> u32 {
     let rules = || set.chains.iter().flat_map(|chain: &Chain| &chain.rules);
     let of_entries = rules().fold(0, |bits, rule| bits | of_entry(rule));
-    rules().fold(0, |bits, rule| bits | of_packet(rule, of_entries))
+    rules().fold(set.routing_marks, |bits, rule| {
+        bits | of_packet(rule, of_entries)
+    })
 }
 
 /// The other bits. Where not all rules could be read ([`Ruleset::is_complete`]) some of them may be in use.

@@ -25,7 +25,7 @@ pub(super) const KUBE_FIREWALL: &str = "*nat\n:PREROUTING ACCEPT [0:0]\n:POSTROU
 pub(super) fn legacy(saved: &str) -> Ruleset {
     Ruleset {
         chains: samples::saved(saved),
-        unreadable: Vec::new(),
+        ..Ruleset::default()
     }
 }
 
@@ -48,7 +48,7 @@ pub(super) fn nft(family: &str, chains: &[(&str, Base<'_>)], rules: &[Value]) ->
     let text = json!({"nftables": objects}).to_string();
     Ruleset {
         chains: samples::listed(&text, &HashMap::new()),
-        unreadable: Vec::new(),
+        ..Ruleset::default()
     }
 }
 

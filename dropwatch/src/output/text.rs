@@ -135,6 +135,15 @@ impl<W: Write> Text<W> {
                 ),
             )?;
         }
+        if l.lost_events + l.lost_evidence > 0 {
+            self.item(
+                "",
+                &format!(
+                    "{} other events did not fit into the ring buffer, {} pieces of evidence into their tables",
+                    l.lost_events, l.lost_evidence
+                ),
+            )?;
+        }
         if !l.balanced {
             self.item("", "THE LEDGER DOES NOT ADD UP: please report this")?;
         }

@@ -124,6 +124,16 @@ pub(super) fn read(netlink: &mut Netlink) -> Result<Vec<Rule>, String> {
     Ok(rules)
 }
 
+/// Bits of the mark that rules of any family ask for.
+pub(super) fn mark_bits(netlink: &mut Netlink) -> Result<u32, String> {
+    let mut bits = 0;
+    // Family 0 stands for all.
+    netlink.dump(&Request::new(GETRULE, &[0; HEADER]), |message| {
+        bits |= Rule::parse(message).map_or(0, |rule| rule.mask);
+    })?;
+    Ok(bits)
+}
+
 /// Whether the source address makes a difference to the rules.
 pub(super) fn ask_for_source(rules: &[Rule], flow: &Flow) -> bool {
     let without = Flow {

@@ -17,11 +17,19 @@ pub use addresses::Addresses;
 pub use target::{MarkChange, Nat, NatAction, Target};
 pub use test::{MarkTest, Match, State, Test};
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference")]
+fn is_zero(number: &u32) -> bool {
+    *number == 0
+}
+
 /// All rules of a namespace.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Ruleset {
     /// Chains, those of one table together.
     pub chains: Vec<Chain>,
+    /// Bits of the packet mark that policy routing asks for (`ip rule … fwmark`), IPv4 and IPv6.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub routing_marks: u32,
     /// What could not be read.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unreadable: Vec<Unreadable>,
@@ -245,7 +253,7 @@ mod tests {
         };
         let set = Ruleset {
             chains: vec![chain],
-            unreadable: Vec::new(),
+            ..Ruleset::default()
         };
         let json = serde_json::to_string(&set).expect("plain data");
         let expected = r#"{"chains":[{"backend":"iptables-legacy","family":"ip","table":"filter","name":"KUBE-FIREWALL","rules":[{"text":"-A KUBE-FIREWALL -m mark --mark 0x8000/0x8000 -j DROP","matches":[{"mark":{"mask":32768,"values":[[32768,32768]]}}],"targets":["drop"]}]}]}"#;
@@ -257,11 +265,11 @@ mod tests {
     #[test]
     fn what_is_missing_concerns_its_own_subsystem() {
         let set = Ruleset {
-            chains: Vec::new(),
             unreadable: vec![Unreadable {
                 subsystem: Subsystem::NfTables,
                 why: "nft is not installed".into(),
             }],
+            ..Ruleset::default()
         };
         assert!(set.is_complete(Some(Subsystem::IpTables)));
         assert!(!set.is_complete(Some(Subsystem::NfTables)));

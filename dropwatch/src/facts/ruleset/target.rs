@@ -52,13 +52,8 @@ pub struct MarkChange {
     /// Bits flipped then.
     pub flip: u32,
     /// Bits whose new value the rule does not tell.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default, skip_serializing_if = "super::is_zero")]
     pub unknown: u32,
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference")]
-fn is_zero(number: &u32) -> bool {
-    *number == 0
 }
 
 impl MarkChange {

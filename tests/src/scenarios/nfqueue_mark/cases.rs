@@ -238,6 +238,14 @@ pub const IPV6: Case = Case {
     ],
     traffic: Traffic::Connect6,
     family: "ip6",
+    rule: WantedRule {
+        table: "ip6 filter",
+        ..LEGACY_DROP
+    },
+    queue_rule: WantedRule {
+        table: "ip6 mangle",
+        ..LEGACY_QUEUE
+    },
     drop_list: "ip6tables-legacy -w -v -S KUBE-FIREWALL",
     ..SEED
 };

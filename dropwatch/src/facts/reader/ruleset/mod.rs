@@ -21,7 +21,9 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use super::child::{find, output};
+use super::netlink::Netlink;
 use super::netns::Namespaces;
+use super::rules;
 use crate::facts::ruleset::{Backend, Chain, Family, Ruleset, Subsystem, Unreadable};
 use iptables::Owner;
 use tables::{Table, tables};
@@ -57,7 +59,14 @@ const VERSIONS: [Version; 2] = [
 
 pub(super) fn read(namespaces: &mut Namespaces, netns: u32) -> Result<Ruleset, String> {
     let file = namespaces.open(netns)?;
-    namespaces.inside(netns, &file, || Ok(here(Instant::now() + LIMIT)))
+    namespaces.inside(netns, &file, || {
+        let until = Instant::now() + LIMIT;
+        // Without them only a proposal for free bits is poorer.
+        let marks = Netlink::open(until).map(|mut netlink| rules::mark_bits(&mut netlink));
+        let mut set = here(until);
+        set.routing_marks = marks.map_or(0, |bits| bits.unwrap_or(0));
+        Ok(set)
+    })
 }
 
 /// The rules of the namespace where the thread is.
