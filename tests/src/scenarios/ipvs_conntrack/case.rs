@@ -102,6 +102,8 @@ impl Case {
             "the network is wrong: IPVS has {connection:?}"
         );
         Ok(Wrong {
+            director: ipvs.director.inum(),
+            client: ipvs.client.inum(),
             port,
             connection,
             conntrack: ipvs.conntrack()?,
@@ -150,8 +152,8 @@ pub fn play_with(
     let wrong = case.fail(ipvs, servers, PORT)?;
     let verdict = wrong_reply(&tracer, PORT)?;
     let mut check = Check::new(&verdict);
-    check_facts(&mut check, ipvs, case, &wrong);
-    check_fixes(&mut check, ipvs, case.seat);
+    check_facts(&mut check, case, &wrong);
+    check_fixes(&mut check, ipvs.director.name(), case.seat);
     check.done("verdict")?;
 
     let fix = fix::primary(&verdict)?;

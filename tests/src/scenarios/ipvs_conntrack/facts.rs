@@ -36,6 +36,10 @@ pub struct WantedRule {
 /// A connection that was answered wrongly.
 #[derive(Clone, Debug)]
 pub struct Wrong {
+    /// The director's network namespace.
+    pub director: u64,
+    /// The client's.
+    pub client: u64,
     /// The client's port.
     pub port: u16,
     /// IPVS's connection for it.
@@ -49,7 +53,7 @@ pub struct Wrong {
 }
 
 /// Every fact that `docs/events.md` lists for this cause.
-pub fn check_facts(check: &mut Check<'_>, ipvs: &Ipvs, case: &Case, wrong: &Wrong) {
+pub fn check_facts(check: &mut Check<'_>, case: &Case, wrong: &Wrong) {
     check.eq("/cause", CAUSE).eq("/drop", Value::Null);
     for pointer in ["/title", "/summary"] {
         check.is(pointer, "a text", |text| {
@@ -61,16 +65,16 @@ pub fn check_facts(check: &mut Check<'_>, ipvs: &Ipvs, case: &Case, wrong: &Wron
         .mentions("/summary", &[&SERVICE_PORT.to_string()])
         .mentions("/evidence", &["net.ipv4.vs.conntrack"])
         .mentions("/evidence", &[&wrong.connection.server.0]);
-    check_anomaly(check, ipvs, case, wrong);
+    check_anomaly(check, case, wrong);
     check_connection(check, case, wrong);
     check_rule(check, &case.rule);
-    check_client(check, ipvs, case, wrong);
+    check_client(check, case, wrong);
 }
 
-fn check_anomaly(check: &mut Check<'_>, ipvs: &Ipvs, case: &Case, wrong: &Wrong) {
+fn check_anomaly(check: &mut Check<'_>, case: &Case, wrong: &Wrong) {
     check
         .eq("/anomaly/kind", "ipvs_reply")
-        .eq("/anomaly/netns/inum", ipvs.director.inum())
+        .eq("/anomaly/netns/inum", wrong.director)
         .eq("/anomaly/af", 4)
         .eq("/anomaly/fwmark", 0)
         .eq("/anomaly/hook", case.hook())
@@ -157,7 +161,7 @@ fn check_rule(check: &mut Check<'_>, rule: &WantedRule) {
 }
 
 /// What the client did with the reply.
-fn check_client(check: &mut Check<'_>, ipvs: &Ipvs, case: &Case, wrong: &Wrong) {
+fn check_client(check: &mut Check<'_>, case: &Case, wrong: &Wrong) {
     let soon = |after: &Value| {
         after
             .as_f64()
@@ -170,7 +174,7 @@ fn check_client(check: &mut Check<'_>, ipvs: &Ipvs, case: &Case, wrong: &Wrong) 
     if wrong.client_seen {
         // The client drops the reply before it resets, so this is known when the verdict is told.
         check
-            .eq("/facts/client_drop/netns/inum", ipvs.client.inum())
+            .eq("/facts/client_drop/netns/inum", wrong.client)
             .mentions("/facts/client_drop/reason", &["NO_SOCKET"])
             .mentions("/facts/client_drop/location", &["rcv"])
             .is("/facts/client_drop/after_ms", "under a second", soon);
@@ -180,11 +184,11 @@ fn check_client(check: &mut Check<'_>, ipvs: &Ipvs, case: &Case, wrong: &Wrong) 
 }
 
 /// The advice: the setting as the primary fix, ready to be pasted where the tracer runs.
-pub fn check_fixes(check: &mut Check<'_>, ipvs: &Ipvs, seat: Seat) {
+pub fn check_fixes(check: &mut Check<'_>, director: &str, seat: Seat) {
     let set = "sysctl -w net.ipv4.vs.conntrack=1";
     let command = match seat {
         Seat::Director => set.to_owned(),
-        Seat::Host => format!("ip netns exec {} {set}", ipvs.director.name()),
+        Seat::Host => format!("ip netns exec {} {set}", director),
     };
     check.has("/fixes", &format!("`{command}`, primary"), |fix| {
         fix["primary"] == true && fix["commands"] == Value::from(vec![command.clone()])
@@ -220,4 +224,131 @@ pub fn known(ipvs: &Ipvs, port: u16) -> Result<Connection> {
     connection.ok_or_else(|| {
         anyhow::anyhow!("the network is wrong: IPVS knows no connection from port {port}")
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::INCIDENT;
+    use super::*;
+
+    fn wrong() -> Wrong {
+        Wrong {
+            director: 7,
+            client: 8,
+            port: 41_001,
+            connection: Connection {
+                service: (VIP.to_owned(), SERVICE_PORT),
+                server: ("10.8.0.2".to_owned(), 1002),
+                expires: 58,
+            },
+            conntrack: false,
+            older: false,
+            client_seen: true,
+        }
+    }
+
+    /// A verdict as `docs/events.md` has it.
+    fn line() -> Value {
+        let client = json!({"addr": CLIENT_IP, "port": 41_001});
+        let asked = json!({"addr": VIP, "port": 1010});
+        let service = json!({"addr": VIP, "port": 1000});
+        let server = json!({"addr": "10.8.0.2", "port": 1002});
+        json!({
+            "type": "verdict", "cause": CAUSE, "drop": null,
+            "title": "the reply left from the wrong port",
+            "summary": "172.16.1.2 asked 172.16.1.8:1010 and was answered by 172.16.1.8:1000",
+            "anomaly": {
+                "kind": "ipvs_reply", "time": "2026-01-01T00:00:00.000000Z", "cpu": 0, "af": 4,
+                "netns": {"inum": 7, "name": "director"}, "proto": "TCP", "client": client,
+                "service": service, "real_server": server, "flags": 256, "fwmark": 0,
+                "asked": asked, "hook": "forward",
+            },
+            "evidence": [{"text": "10.8.0.2:1002"}, {"text": "net.ipv4.vs.conntrack = 0"}],
+            "facts": {
+                "kind": "wrong_source", "proto": "TCP", "client": client, "asked": asked,
+                "answered": service, "real_server": server, "flags": 256, "flag_names": ["masq"],
+                "service": {"addr": VIP, "port": 1000, "fwmark": 0, "scheduler": "rr"},
+                "vs_conntrack": 0, "older_entry": false, "expires_s": 58,
+                "rule": {
+                    "backend": "iptables-legacy", "table": "nat", "chain": "PREROUTING",
+                    "text": "-A PREROUTING -p tcp -m tcp --dport 1010 -j REDIRECT --to-ports 1000",
+                    "handle": null, "action": "REDIRECT", "to": "1000",
+                },
+                "reset": {"after_ms": 0.1},
+                "client_drop": {
+                    "netns": {"inum": 8}, "reason": "NO_SOCKET", "location": "tcp_v4_rcv+0x99",
+                    "after_ms": 0.05,
+                },
+            },
+            "fixes": [
+                {
+                    "title": "Keep the entry", "primary": true, "file": null,
+                    "commands": ["ip netns exec director sysctl -w net.ipv4.vs.conntrack=1"],
+                    "cost": "every connection takes a place in the conntrack table",
+                },
+                {"title": "A virtual service on port 1010", "primary": false},
+                {"title": "A fwmark service", "primary": false},
+            ],
+        })
+    }
+
+    fn complaint(line: &Value, wrong: &Wrong) -> String {
+        let mut check = Check::new(line);
+        check_facts(&mut check, &INCIDENT, wrong);
+        check_fixes(&mut check, "director", Seat::Host);
+        check
+            .done("verdict")
+            .err()
+            .map_or_else(String::new, |error| error.to_string())
+    }
+
+    #[test]
+    fn a_right_verdict_is_accepted() {
+        assert_eq!(complaint(&line(), &wrong()), "");
+    }
+
+    #[test]
+    fn each_wrong_fact_is_named() {
+        for (pointer, value) in [
+            ("/anomaly/netns/inum", json!(8)),
+            ("/anomaly/asked/port", json!(1000)),
+            ("/anomaly/flags", json!(0x10100)),
+            ("/facts/answered/port", json!(1010)),
+            ("/facts/real_server/addr", json!("10.8.0.1")),
+            ("/facts/vs_conntrack", json!(null)),
+            ("/facts/expires_s", json!(3)),
+            ("/facts/rule", json!(null)),
+            ("/facts/reset", json!(null)),
+            ("/facts/client_drop", json!(null)),
+            ("/drop", json!({})),
+        ] {
+            let mut line = line();
+            *line.pointer_mut(pointer).expect(pointer) = value;
+            assert!(complaint(&line, &wrong()).contains(pointer), "{pointer}");
+        }
+    }
+
+    #[test]
+    fn advice_for_another_namespace_is_refused() {
+        let mut line = line();
+        line["fixes"][0]["commands"] = json!(["sysctl -w net.ipv4.vs.conntrack=1"]);
+        assert!(complaint(&line, &wrong()).contains("ip netns exec director"));
+    }
+
+    #[test]
+    fn an_older_entry_must_say_when_it_expires() {
+        let older = Wrong {
+            conntrack: true,
+            older: true,
+            ..wrong()
+        };
+        let mut line = line();
+        line["facts"]["vs_conntrack"] = json!(1);
+        line["facts"]["older_entry"] = json!(true);
+        assert_eq!(complaint(&line, &older), "");
+        line["facts"]["expires_s"] = Value::Null;
+        assert!(complaint(&line, &older).contains("/facts/expires_s"));
+    }
 }

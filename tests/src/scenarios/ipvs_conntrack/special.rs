@@ -63,17 +63,15 @@ fn older_entry(lab: &Lab) -> Result<()> {
     // Somebody has read of the setting, sets it, and finds that it does not help.
     ipvs.set_conntrack(true)?;
     let tracer = case.trace(lab, &ipvs)?;
-    let wrong = Wrong {
-        older: true,
-        ..case.fail(&ipvs, &servers, PORT)?
-    };
+    let wrong = case.fail(&ipvs, &servers, PORT)?;
     let verdict = wrong_reply(&tracer, PORT)?;
     let mut check = Check::new(&verdict);
     let wrong = Wrong {
-        connection: known(&ipvs, PORT)?,
+        older: true,
+        connection: known(&ipvs, PORT)?, // not before the verdict: time goes by
         ..wrong
     };
-    check_facts(&mut check, &ipvs, case, &wrong);
+    check_facts(&mut check, case, &wrong);
     check
         .mentions("", &["older", "before", "earlier"])
         .mentions("", &["expire", "forget", "forgotten"])
@@ -99,7 +97,7 @@ fn two_servers(lab: &Lab) -> Result<()> {
     );
     let verdict = wrong_reply(&tracer, PORT)?;
     let mut check = Check::new(&verdict);
-    check_facts(&mut check, &ipvs, case, &first);
+    check_facts(&mut check, case, &first);
     check.done("verdict")?;
     all_counted(&lab.finish(tracer)?, &ipvs, 2)
 }
@@ -115,7 +113,7 @@ fn client_drop(lab: &Lab) -> Result<()> {
         case.fail(&ipvs, &servers, port)?;
     }
     let mut check = Check::new(&verdict);
-    check_facts(&mut check, &ipvs, case, &wrong);
+    check_facts(&mut check, case, &wrong);
     check.done("verdict")?;
     all_counted(&lab.finish(tracer)?, &ipvs, 4)
 }
@@ -132,8 +130,8 @@ fn netns_filter(lab: &Lab) -> Result<()> {
     };
     let verdict = wrong_reply(&tracer, PORT)?;
     let mut check = Check::new(&verdict);
-    check_facts(&mut check, &ipvs, case, &wrong);
-    check_fixes(&mut check, &ipvs, case.seat);
+    check_facts(&mut check, case, &wrong);
+    check_fixes(&mut check, ipvs.director.name(), case.seat);
     check.done("verdict")?;
     let finished = lab.finish_without_replay(tracer)?;
     let blamed = finished.blamed(CAUSE, &ipvs.director)?;
