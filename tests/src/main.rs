@@ -43,7 +43,7 @@ enum Command {
     Run(runner::Options),
     /// Show one incident from drop to cure
     Demo {
-        /// Which: `rp_filter`, `snat_race`, `nfqueue_mark`
+        /// Which: `rp_filter`, `snat_race`, `nfqueue_mark`, `ipvs_conntrack`
         #[arg(default_value = "rp_filter")]
         cause: String,
         /// The dropwatch binary
