@@ -19,6 +19,7 @@ pub mod rp_filter;
 pub mod rules;
 mod selection;
 pub mod snat_race;
+mod together;
 
 /// What sort of scenario it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,6 +79,7 @@ pub fn all() -> impl Iterator<Item = &'static Scenario> {
         ipvs_conntrack::special::SCENARIOS,
         ipvs_conntrack::twins::SCENARIOS,
         ipvs_conntrack::decoys::SCENARIOS,
+        together::SCENARIOS,
     ]
     .into_iter()
     .flatten()
