@@ -7,6 +7,7 @@ mod bench;
 mod demo;
 mod dist;
 mod lint;
+mod record;
 mod results;
 mod setup;
 mod sh;
@@ -60,6 +61,8 @@ enum Task {
     },
     /// Run scenarios in a virtual machine with a real kernel.
     Vm(vm::Options),
+    /// Record the replay fixtures anew, and bless what they give.
+    Record,
     /// Measure what tracing costs.
     Bench {
         /// Passed on to the benchmark.
@@ -77,6 +80,7 @@ fn main() -> ExitCode {
         Task::Test(options) => test::task(&options),
         Task::Demo { cause } => demo::task(&cause).map(done),
         Task::Vm(options) => vm::task(&options).map(done),
+        Task::Record => record::task().map(done),
         Task::Bench { args } => bench::task(&args).map(done),
     };
     result.unwrap_or_else(|error| {

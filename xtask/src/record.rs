@@ -1,0 +1,87 @@
+//! `cargo xtask record`: makes the scenarios of this kernel and of a virtual one replay fixtures.
+//!
+//! Every scenario that names a cause, its twins and decoys are played once, and the capture of each goes to
+//! `tests/fixtures/replay/KERNEL/`. Then the output is blessed; what changed is reviewed like code.
+//! Limits: captures of over [`MOST_BYTES`] are left out: what they show, smaller ones show too.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Result, ensure};
+
+use crate::dist;
+use crate::results::Verdict;
+use crate::setup::{self, Group};
+use crate::{sh, vm};
+
+/// Largest capture that is kept.
+const MOST_BYTES: u64 = 128 << 10;
+
+/// Scenarios whose captures say nothing that others do not: other ways of attaching, misuse, loss.
+const LEFT_OUT: &[&str] = &["forced_", "hooks_", "lookup_", "ipvs_judged"];
+
+/// Where the running kernel's captures go: it stands for those without function hooks.
+const LOCAL: &str = "6.18-tracepoints";
+
+/// The task.
+pub fn task() -> Result<()> {
+    setup::ensure(&[Group::Scenarios])?;
+    let dist = dist::build()?;
+    let folder = sh::target_dir().join("record");
+    if folder.is_dir() {
+        fs::remove_dir_all(&folder)?;
+    }
+    sh::run(
+        Command::new(&dist.tests)
+            .arg("run")
+            .arg("--dropwatch")
+            .arg(&dist.dropwatch)
+            .arg("--artefacts")
+            .arg(&folder),
+    )?;
+    keep(&folder, LOCAL)?;
+    let run = vm::run(vm::KERNEL, &vm::Options::default())?;
+    ensure!(
+        run.outcomes.iter().all(|o| o.outcome != Verdict::Fail),
+        "scenarios fail on {}: nothing was taken from there",
+        vm::KERNEL
+    );
+    let artefacts = sh::target_dir()
+        .join("vm")
+        .join(vm::KERNEL)
+        .join("artefacts");
+    keep(&artefacts, vm::KERNEL)?;
+    sh::run(
+        sh::cargo()
+            .args(["test", "-p", "dropwatch-tests", "--test", "replay"])
+            .env("BLESS", "1"),
+    )
+}
+
+/// Takes the captures that were replayed, in place of those that were there.
+fn keep(artefacts: &Path, kernel: &str) -> Result<()> {
+    let fixtures = sh::root().join("tests/fixtures/replay").join(kernel);
+    if fixtures.is_dir() {
+        fs::remove_dir_all(&fixtures)?;
+    }
+    fs::create_dir_all(&fixtures)?;
+    let mut kept = 0;
+    for entry in fs::read_dir(artefacts)? {
+        let folder = entry?.path();
+        let name = folder.file_name().unwrap_or_default().to_string_lossy();
+        let capture = folder.join("capture.jsonl");
+        let wanted = !LEFT_OUT.iter().any(|begin| name.starts_with(begin));
+        if !wanted || !folder.join("replay.jsonl").is_file() {
+            continue;
+        }
+        if fs::metadata(&capture)?.len() > MOST_BYTES {
+            sh::say(format!("{kernel} {name}: left out, too large"));
+            continue;
+        }
+        fs::copy(&capture, fixtures.join(format!("{name}.jsonl")))?;
+        kept += 1;
+    }
+    sh::say(format!("{kernel}: {kept} captures kept"));
+    Ok(())
+}
