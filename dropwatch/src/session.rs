@@ -8,6 +8,7 @@ use crate::{
     correlate::{
         case::Repeat,
         engine::{Engine, Output},
+        follow::Update,
     },
     facts::{Fact, FactKey},
     model::{
@@ -299,9 +300,19 @@ impl Session {
                     }
                 }
                 Output::Repeat(repeat) => self.repeat(&repeat, time_ns)?,
+                Output::Update(update) => self.update(&update, time_ns)?,
             }
         }
         Ok(())
+    }
+
+    fn update(&mut self, update: &Update, time_ns: u64) -> Result<()> {
+        if !self.explain || self.hidden.contains(&update.case) {
+            return Ok(());
+        }
+        self.printer
+            .update(update, time_ns)
+            .context("writing output")
     }
 
     fn repeat(&mut self, repeat: &Repeat, time_ns: u64) -> Result<()> {

@@ -49,6 +49,8 @@ pub mod tuple {
 
 /// Bits of [`CtInsert::status`].
 pub mod status {
+    /// Traffic was seen both ways.
+    pub const SEEN_REPLY: u32 = 1 << 1;
     /// In the table.
     pub const CONFIRMED: u32 = 1 << 3;
     /// The source is translated.

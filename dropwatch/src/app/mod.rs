@@ -15,7 +15,11 @@ use tokio::{
     time::{MissedTickBehavior, interval, sleep_until},
 };
 
-use self::{lookup_watch::LookupWatch, ready_file::ReadyFile};
+use self::{
+    lookup_watch::LookupWatch,
+    ready_file::ReadyFile,
+    sources::{Sources, baseline},
+};
 use crate::{
     attach::load::{self, Attached},
     causes,
@@ -23,7 +27,11 @@ use crate::{
     config::Config,
     correlate::engine::Engine,
     exit::Failure,
-    facts::{Fact, FactKey, reader::Reader, sysctl_files},
+    facts::{
+        Fact, FactKey,
+        reader::{Reader, follow::Follower},
+        sysctl_files,
+    },
     ingest::{
         decode::{Decoder, Event, Pending},
         live::Live,
@@ -48,6 +56,7 @@ use crate::{
 
 mod lookup_watch;
 mod ready_file;
+mod sources;
 
 /// Budget epoch, and how often time passes for the engine.
 const TICK: Duration = Duration::from_millis(100);
@@ -90,12 +99,13 @@ async fn live(config: &Config) -> Result<()> {
     let clock = Clock::now();
     let start = start(&attached);
     let (answers, mut answered) = mpsc::unbounded_channel::<(FactKey, Fact)>();
-    let facts = Reader::start(
-        // The session may have ended; then nobody wants the answer.
-        move |key, fact| drop(answers.send((key, fact))),
-        sysctl_files::answer,
-    )
-    .context("starting the reader of facts")?;
+    // The session may have ended; then nobody wants the answer.
+    let answer = move |key, fact| drop(answers.send((key, fact)));
+    let mut sources = Sources {
+        facts: Reader::start(answer.clone(), sysctl_files::answer)
+            .context("starting the reader of facts")?,
+        follower: Follower::new(answer),
+    };
     let mut session = Session::new(
         Engine::new(&causes::ALL, attached.coverage.clone()),
         printer(config.format, clock),
@@ -110,6 +120,15 @@ async fn live(config: &Config) -> Result<()> {
         session.record(writer);
     }
     session.start(&start)?;
+    if config.explain || config.record.is_some() {
+        baseline(
+            &mut session,
+            &mut sources,
+            &mut answered,
+            [Some(start.netns), config.kernel.netns],
+        )
+        .await?;
+    }
     if let Some(file) = &ready_file {
         file.create()?;
     }
@@ -151,16 +170,14 @@ async fn live(config: &Config) -> Result<()> {
                 watch.refused(session.refusals(), &mut attached, &mut counters)?;
             }
         }
-        for key in session.questions() {
-            facts.ask(key);
-        }
+        sources.ask(session.questions())?;
     }
 
     // Detach, then read what is left: after that the numbers stand still.
     let recursion = recursion_misses(&attached);
     drop(attached);
     settle(&mut ring, &decoder, &mut session, &counters)?;
-    last_answers(&mut session, &facts, &mut answered).await?;
+    last_answers(&mut session, &mut sources, &mut answered).await?;
     let ledger = Ledger {
         lost_recursion: recursion,
         ..counters.ledger()?
@@ -313,14 +330,12 @@ fn settle(
 /// Gives the last cases a moment for their facts.
 async fn last_answers(
     session: &mut Session,
-    facts: &Reader,
+    sources: &mut Sources<impl FnMut(FactKey, Fact) + Send + 'static>,
     answered: &mut mpsc::UnboundedReceiver<(FactKey, Fact)>,
 ) -> Result<()> {
     let deadline = tokio::time::Instant::now() + SETTLE;
     loop {
-        for key in session.questions() {
-            facts.ask(key);
-        }
+        sources.ask(session.questions())?;
         if !session.waiting() {
             return Ok(());
         }

@@ -5,7 +5,13 @@
 
 use crate::{
     correlate::{recent::Recent, view::View},
-    model::{anchor::Anchor, coverage::Coverage, explanation::Explanation},
+    facts::Followed,
+    model::{
+        anchor::{Anchor, Drop},
+        coverage::Coverage,
+        explanation::Explanation,
+        tuple::Tuple,
+    },
 };
 
 pub mod ipvs_conntrack;
@@ -44,6 +50,22 @@ pub trait Cause: Sync {
     /// what the anchor alone did not.
     fn aliases(&self, _anchor: &Anchor, _explanation: &Explanation) -> Vec<Subject> {
         Vec::new()
+    }
+
+    /// Whether it wants connections followed.
+    fn follows(&self) -> bool {
+        false
+    }
+
+    /// The connection (original direction and conntrack zone) that lost a packet, to be followed until a later
+    /// one gets through.
+    fn follow(&self, _drop: &Drop) -> Option<(Tuple, u16)> {
+        None
+    }
+
+    /// What a followed connection's fate means to its user, in words.
+    fn followed(&self, _tuple: &Tuple, _outcome: &Followed) -> Option<String> {
+        None
     }
 
     /// Judges an anchor for which [`Cause::subject`] gave a case.

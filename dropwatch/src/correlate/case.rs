@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use serde::Serialize;
 
+use super::follow::{Fates, Outcomes};
 use crate::{
     causes::Subject,
     facts::FactKey,
@@ -34,6 +35,8 @@ pub struct Case {
     pub drops: u64,
     /// Whether it was explained.
     pub state: State,
+    /// What became of the connections that lost a packet.
+    pub fates: Fates,
 }
 
 /// How far a case is.
@@ -107,4 +110,6 @@ pub struct Tally {
     pub total: u64,
     /// All dropped packets of it, those that an anomaly led to included.
     pub drops: u64,
+    /// What became of its connections; `None` for causes that follow none.
+    pub outcomes: Option<Outcomes>,
 }

@@ -3,8 +3,11 @@
 
 use std::collections::{HashMap, HashSet};
 
+use serde_json::json;
+
 use super::{
     case::{Case, CaseKey, Repeat, State, Tally, Told},
+    follow::{Fates, Flow, Following, Loss, Update},
     plain,
     view::{Store, View},
 };
@@ -43,6 +46,8 @@ pub enum Output {
     Told(Box<Told>),
     /// Tell of more drops.
     Repeat(Repeat),
+    /// Tell what became of a connection.
+    Update(Update),
     /// Read a fact.
     Ask(FactKey),
 }
@@ -54,6 +59,7 @@ pub struct Engine {
     index: HashMap<CaseKey, usize>,
     cases: Vec<Case>,
     waiting: HashSet<usize>,
+    following: Following,
     store: Store,
 }
 
@@ -67,6 +73,7 @@ impl Engine {
             index: HashMap::new(),
             cases: Vec::new(),
             waiting: HashSet::new(),
+            following: Following::default(),
             store: Store::default(),
         }
     }
@@ -99,6 +106,7 @@ impl Engine {
         let key = self.key(&anchor);
         let now_ns = anchor.time_ns();
         let is_drop = anchor.drop().is_some();
+        let loss = self.loss(&key, &anchor);
         if let Some(number) = self.index.get(&key) {
             let case = &mut self.cases[*number];
             case.drops += u64::from(is_drop);
@@ -106,6 +114,10 @@ impl Engine {
                 case.total += 1;
             } else if let Some(drop) = anchor.drop() {
                 self.store.recent.linked(*number, drop);
+            }
+            if let Some(loss) = loss {
+                let question = self.following.lost(*number, case, loss);
+                out.extend(question.map(Output::Ask));
             }
             return;
         }
@@ -122,9 +134,29 @@ impl Engine {
                 asked: HashSet::new(),
                 wake_ns: None,
             },
+            fates: Fates::default(),
         });
+        if let Some(loss) = loss {
+            self.following.lost(number, &mut self.cases[number], loss);
+        }
         self.waiting.insert(number);
         self.judge(number, now_ns, out);
+    }
+
+    /// The connection that lost a packet, if the cause that may be to blame wants it followed.
+    fn loss(&self, key: &CaseKey, anchor: &Anchor) -> Option<Loss> {
+        let cause = self.causes.get(key.cause)?;
+        let drop = anchor.drop()?;
+        let (tuple, zone) = cause.follow(drop)?;
+        Some(Loss {
+            cause: cause.id(),
+            flow: Flow {
+                netns: drop.netns,
+                tuple,
+                zone,
+            },
+            time_ns: drop.time_ns,
+        })
     }
 
     /// Cases that wait and fulfil a condition on what they asked and when they wake.
@@ -149,9 +181,41 @@ impl Engine {
 
     /// Takes an answer, read at `now_ns`.
     pub fn fact(&mut self, key: FactKey, fact: Fact, now_ns: u64, out: &mut Vec<Output>) {
+        if let FactKey::Followed { .. } = key {
+            self.followed(&key, fact, out);
+            return;
+        }
         let concerned = self.waiting_for(|asked, _| asked.contains(&key));
         self.store.insert(key, fact, now_ns);
         self.judge_all(concerned, now_ns, out);
+    }
+
+    fn followed(&mut self, key: &FactKey, fact: Fact, out: &mut Vec<Output>) {
+        let told = self.following.answered(key, fact, &mut self.cases);
+        let Some((number, tuple, outcome)) = told else {
+            return;
+        };
+        let case = &self.cases[number];
+        let State::Told { cause, .. } = case.state else {
+            return;
+        };
+        let cause_of = self.causes.iter().find(|c| Some(c.id()) == cause);
+        let Some(text) = cause_of.and_then(|c| c.followed(&tuple, &outcome)) else {
+            return;
+        };
+        out.push(Output::Update(Update {
+            case: case.number,
+            cause,
+            text,
+            facts: json!({ "followed": {
+                "tuple": tuple,
+                "through": outcome.through,
+                "after_ms": outcome.after_ms,
+                "resolution_ms": outcome.resolution_ms,
+                "state": outcome.state,
+                "answered": outcome.answered,
+            }}),
+        }));
     }
 
     /// Lets time pass: cases that waited too long are judged, counting lines come out.
@@ -202,10 +266,17 @@ impl Engine {
                     title: title.clone(),
                     total: case.total,
                     drops: case.drops,
+                    outcomes: self.follows(*cause).then(|| case.fates.outcomes()),
                 }),
                 State::Waiting { .. } => None,
             })
             .collect()
+    }
+
+    /// Whether a cause follows the connections that lost a packet.
+    fn follows(&self, cause: Option<&str>) -> bool {
+        let cause = self.causes.iter().find(|c| Some(c.id()) == cause);
+        cause.is_some_and(|c| c.follows())
     }
 
     /// Cases that still wait for facts.
@@ -253,7 +324,14 @@ impl Engine {
         };
         let last_chance = *until_ns <= now_ns;
         let opened_ns = case.first.time_ns();
-        let view = View::new(&self.store, number, opened_ns, now_ns, last_chance);
+        let view = View::new(
+            &self.store,
+            &self.coverage,
+            number,
+            opened_ns,
+            now_ns,
+            last_chance,
+        );
         let Some((cause, explanation)) = verdict(self.causes, &case.first, &view) else {
             let mut new: Vec<_> = view
                 .wanted()
@@ -298,6 +376,8 @@ impl Engine {
             explanation,
             blind,
         })));
+        let questions = self.following.told(number, &mut self.cases[number]);
+        out.extend(questions.into_iter().map(Output::Ask));
     }
 
     /// Causes that this run cannot judge.

@@ -3,7 +3,9 @@
 pub mod case;
 pub mod engine;
 mod firewall;
+pub mod follow;
 pub mod plain;
+pub mod readings;
 pub mod recent;
 pub mod view;
 

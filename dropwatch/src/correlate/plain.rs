@@ -15,7 +15,8 @@ use crate::{
     reasons,
 };
 
-/// What makes two plain drops the same case: netns, device, reason, place and protocol.
+/// What makes two plain drops the same case: netns, device, reason, place, protocol, and what conntrack or the
+/// source check had to do with it.
 #[must_use]
 pub fn subject(drop: &Drop) -> Subject {
     let protocol = drop.packet.as_ref().map_or(0, |p| {
@@ -30,7 +31,7 @@ pub fn subject(drop: &Drop) -> Subject {
         drop.location.address,
         protocol,
         // What the source check refuses is not netfilter's.
-        martian_subject(drop) | firewall::subject(drop),
+        martian_subject(drop) | firewall::subject(drop) | snat_race::plain_subject(drop) << 33,
     ]
 }
 
@@ -55,16 +56,13 @@ pub fn explain(drop: &Drop, view: &View<'_>) -> Option<Explanation> {
     // Asked for every case: the name of the namespace stands in its head line.
     let _ = view.netns(drop.netns);
     let martian = martian(drop, view);
-    let not_inserted = snat_race::other(drop, view);
+    let refused = snat_race::plain(drop, view);
     let by_netfilter = firewall::explain(drop, view);
     if view.pending() {
         return None;
     }
-    let (what, look) = match (&not_inserted, &by_netfilter) {
-        (Some((what, _)), _) => (
-            what.clone(),
-            Some("`conntrack -S` (insert_failed), `conntrack -L`".into()),
-        ),
+    let (what, look) = match (&refused, &by_netfilter) {
+        (Some(refused), _) => (refused.what.clone(), Some(refused.look.clone())),
         (None, Some(said)) => (said.what.clone(), Some(said.look.clone())),
         (None, None) => words(drop, martian),
     };
@@ -92,7 +90,7 @@ pub fn explain(drop: &Drop, view: &View<'_>) -> Option<Explanation> {
             format!("{} in effect, and no part of this check", mode.effective()),
         ));
     }
-    let kind = not_inserted.map(|(_, kind)| kind);
+    let kind = refused.map(|r| r.kind);
     let mut own_title = None;
     let (kind, netfilter) = match by_netfilter {
         Some(said) => {

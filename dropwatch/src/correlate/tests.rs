@@ -17,6 +17,8 @@ use crate::{
     },
 };
 
+mod clash;
+
 const SECOND: u64 = 1_000_000_000;
 const NETNS: u32 = 4_026_532_001;
 
@@ -127,6 +129,7 @@ fn answer(key: &FactKey) -> Fact {
         FactKey::SysctlFiles { .. } => Fact::SysctlFiles(SysctlFiles::default()),
         FactKey::Conntrack { .. }
         | FactKey::ConntrackStats { .. }
+        | FactKey::Followed { .. }
         | FactKey::Ruleset { .. }
         | FactKey::Ipvs { .. }
         | FactKey::Queues { .. } => Fact::Unknown {
@@ -158,7 +161,7 @@ fn told(engine: &mut Engine, drop: Box<Drop>) -> Vec<Told> {
                 engine.fact(key, fact, now, &mut out);
             }
             Output::Told(case) => told.push(*case),
-            Output::Repeat(_) => {}
+            Output::Repeat(_) | Output::Update(_) => {}
         }
     }
     told
@@ -275,7 +278,7 @@ fn repeats_are_counted_with_growing_pauses() {
         engine.advance(now, &mut out);
         lines.extend(out.into_iter().filter_map(|o| match o {
             Output::Repeat(repeat) => Some((tenth, repeat.count, repeat.total)),
-            Output::Told(_) | Output::Ask(_) => None,
+            Output::Told(_) | Output::Ask(_) | Output::Update(_) => None,
         }));
     }
     assert_eq!(lines, [(10, 10, 11), (30, 20, 31), (80, 50, 81)]);

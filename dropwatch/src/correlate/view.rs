@@ -7,13 +7,15 @@ use std::{
     net::Ipv4Addr,
 };
 
-use super::recent::Recent;
+use super::{readings::Readings, recent::Recent};
 use crate::{
     facts::{
         ConntrackEntry, ConntrackStats, DefaultRoutes, Fact, FactKey, Link, Netns, Route,
         RpFilterSettings, SysctlFiles, ipvs::IpvsState, queues::Queues, ruleset::Ruleset,
     },
-    model::{anchor::Drop, evidence::SysctlWrite, ipvs::Endpoint, tuple::Tuple},
+    model::{
+        anchor::Drop, coverage::Coverage, evidence::SysctlWrite, ipvs::Endpoint, tuple::Tuple,
+    },
 };
 
 /// A fact stays usable for cases that open this long after it was read.
@@ -27,6 +29,7 @@ const MOST_WRITES: usize = 256;
 pub struct Store {
     facts: HashMap<FactKey, (u64, Fact)>,
     writes: VecDeque<SysctlWrite>,
+    readings: Readings,
     /// Events that others belong to.
     pub recent: Recent,
 }
@@ -34,6 +37,9 @@ pub struct Store {
 impl Store {
     /// Keeps a fact that was read at `time_ns`.
     pub fn insert(&mut self, key: FactKey, fact: Fact, time_ns: u64) {
+        if let (FactKey::ConntrackStats { netns }, Fact::ConntrackStats(stats)) = (&key, &fact) {
+            self.readings.keep(*netns, stats, time_ns);
+        }
         self.facts.insert(key, (time_ns, fact));
     }
 
@@ -56,6 +62,7 @@ impl Store {
 /// A cause's view of the facts, for one case.
 pub struct View<'a> {
     store: &'a Store,
+    coverage: &'a Coverage,
     /// The case's number in the engine.
     case: usize,
     /// When the case was opened.
@@ -95,6 +102,7 @@ impl<'a> View<'a> {
     #[must_use]
     pub fn new(
         store: &'a Store,
+        coverage: &'a Coverage,
         case: usize,
         opened_ns: u64,
         now_ns: u64,
@@ -102,6 +110,7 @@ impl<'a> View<'a> {
     ) -> Self {
         Self {
             store,
+            coverage,
             case,
             opened_ns,
             now_ns,
@@ -111,6 +120,19 @@ impl<'a> View<'a> {
             pending: Cell::new(false),
             wake_ns: Cell::new(None),
         }
+    }
+
+    /// What this run can see.
+    #[must_use]
+    pub fn coverage(&self) -> &'a Coverage {
+        self.coverage
+    }
+
+    /// The conntrack counters as last read before the case was opened, and how long before, in nanoseconds.
+    #[must_use]
+    pub fn conntrack_stats_before(&self, netns: u32) -> Option<(&'a ConntrackStats, u64)> {
+        let (read_ns, stats) = self.store.readings.before(netns, self.opened_ns)?;
+        Some((stats, self.opened_ns - read_ns))
     }
 
     /// What happened just before, or since.
@@ -172,7 +194,7 @@ impl<'a> View<'a> {
 
     fn ask(&self, key: FactKey) -> Option<&'a Fact> {
         match self.store.facts.get(&key) {
-            Some((read, fact)) if *read + FRESH_NS > self.opened_ns => Some(fact),
+            Some((read, fact)) if *read + fresh_ns(&key) > self.opened_ns => Some(fact),
             _ if self.last_chance => {
                 self.note(format!("{}: no answer in time", question(&key)));
                 None
@@ -219,6 +241,14 @@ impl<'a> View<'a> {
     }
 }
 
+/// How long before a case a fact may have been read. Conntrack changes with every packet.
+fn fresh_ns(key: &FactKey) -> u64 {
+    match key {
+        FactKey::Conntrack { .. } | FactKey::ConntrackStats { .. } => 0,
+        _ => FRESH_NS,
+    }
+}
+
 /// A question in a few words.
 fn question(key: &FactKey) -> String {
     match key {
@@ -231,6 +261,7 @@ fn question(key: &FactKey) -> String {
             format!("conntrack entry of {tuple} in netns {netns}")
         }
         FactKey::ConntrackStats { netns } => format!("conntrack counters of netns {netns}"),
+        FactKey::Followed { netns, tuple, .. } => format!("fate of {tuple} in netns {netns}"),
         FactKey::Ipvs { netns, .. } => format!("IPVS of netns {netns}"),
         FactKey::Queues { netns } => format!("queues of netns {netns}"),
         FactKey::Ruleset { netns } => format!("netfilter rules of netns {netns}"),

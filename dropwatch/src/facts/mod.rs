@@ -94,6 +94,17 @@ pub enum FactKey {
         /// The namespace.
         netns: u32,
     },
+    /// Whether a later packet of a connection gets through; the answer comes seconds later.
+    Followed {
+        /// The namespace.
+        netns: u32,
+        /// The connection's original direction.
+        tuple: Tuple,
+        /// Conntrack zone.
+        zone: u16,
+        /// When its packet was lost: `CLOCK_MONOTONIC`, nanoseconds.
+        from_ns: u64,
+    },
 }
 
 /// An answer.
@@ -117,6 +128,8 @@ pub enum Fact {
     Conntrack(ConntrackEntry),
     /// Answer to [`FactKey::ConntrackStats`].
     ConntrackStats(ConntrackStats),
+    /// Answer to [`FactKey::Followed`].
+    Followed(Followed),
     /// Answer to [`FactKey::Ipvs`].
     Ipvs(IpvsState),
     /// Answer to [`FactKey::Queues`].
@@ -260,6 +273,21 @@ pub struct ConntrackStats {
     pub entries: Option<u64>,
     /// Room in the table (`net.netfilter.nf_conntrack_max`).
     pub max: Option<u64>,
+}
+
+/// What became of a connection after one of its packets was lost.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Followed {
+    /// Whether conntrack has entered it since: a later packet got through.
+    pub through: bool,
+    /// From the loss until that was seen, or until the watching ended, in milliseconds.
+    pub after_ms: u64,
+    /// Conntrack was asked this often: that it happened up to so much earlier is possible.
+    pub resolution_ms: u64,
+    /// TCP state when it was seen.
+    pub state: Option<String>,
+    /// Whether an answer had come by then.
+    pub answered: bool,
 }
 
 /// A line of a configuration file.

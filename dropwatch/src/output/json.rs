@@ -9,7 +9,10 @@ use serde_json::{Value, json};
 
 use super::{Printer, Start, Summary, clock::Clock};
 use crate::{
-    correlate::case::{Repeat, Told},
+    correlate::{
+        case::{Repeat, Told},
+        follow::Update,
+    },
     model::{
         anchor::{Anchor, Drop},
         coverage::ProbeStatus,
@@ -155,6 +158,11 @@ impl<W: Write> Printer for Json<W> {
 
     fn repeat(&mut self, repeat: &Repeat, time_ns: u64) -> io::Result<()> {
         self.line("repeat", time_ns, json!(repeat))
+    }
+
+    fn update(&mut self, update: &Update, time_ns: u64) -> io::Result<()> {
+        self.line("update", time_ns, json!(update))?;
+        self.flush()
     }
 
     fn sysctl_write(&mut self, write: &SysctlWrite) -> io::Result<()> {

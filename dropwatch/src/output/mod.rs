@@ -5,7 +5,10 @@ use std::io;
 use serde::Serialize;
 
 use crate::{
-    correlate::case::{Repeat, Tally, Told},
+    correlate::{
+        case::{Repeat, Tally, Told},
+        follow::Update,
+    },
     model::{
         anchor::Drop,
         coverage::{Coverage, ProbeStatus},
@@ -82,6 +85,8 @@ pub trait Printer {
     fn told(&mut self, told: &Told) -> io::Result<()>;
     /// More of a case.
     fn repeat(&mut self, repeat: &Repeat, time_ns: u64) -> io::Result<()>;
+    /// What became of a connection of a case.
+    fn update(&mut self, update: &Update, time_ns: u64) -> io::Result<()>;
     /// A watched sysctl was written.
     fn sysctl_write(&mut self, write: &SysctlWrite) -> io::Result<()>;
     /// The end.

@@ -7,7 +7,10 @@ use std::{
 
 use super::{Printer, Start, Summary, clock::Clock, sanitize::sanitize};
 use crate::{
-    correlate::case::{Repeat, Told},
+    correlate::{
+        case::{Repeat, Told},
+        follow::{Outcomes, Update},
+    },
     model::{
         anchor::{Anchor, Drop},
         coverage::ProbeStatus,
@@ -284,6 +287,17 @@ impl<W: Write> Printer for Text<W> {
         )
     }
 
+    fn update(&mut self, update: &Update, time_ns: u64) -> io::Result<()> {
+        let time = self.clock.time_of_day(time_ns);
+        writeln!(
+            self.out,
+            "#{} {time} {}",
+            update.case,
+            sanitize(&update.text)
+        )?;
+        self.flush()
+    }
+
     fn sysctl_write(&mut self, write: &SysctlWrite) -> io::Result<()> {
         let time = self.clock.time_of_day(write.time_ns);
         writeln!(
@@ -304,7 +318,12 @@ impl<W: Write> Printer for Text<W> {
             let cause = case.cause.unwrap_or("drop");
             self.item(
                 &format!("#{}", case.case),
-                &format!("{cause}: {} {}", case.total, case.title),
+                &format!(
+                    "{cause}: {} {}{}",
+                    case.total,
+                    case.title,
+                    case.outcomes.as_ref().map_or(String::new(), fates)
+                ),
             )?;
         }
         for drop in summary.drops.iter().take(MOST_COUNTS) {
@@ -338,6 +357,30 @@ impl<W: Write> Printer for Text<W> {
     fn flush(&mut self) -> io::Result<()> {
         self.out.flush()
     }
+}
+
+/// What became of a case's connections, as a clause.
+fn fates(outcomes: &Outcomes) -> String {
+    let seconds = |ms: u64| format!("{:.1}", ms as f64 / 1e3);
+    let delays = [outcomes.min_ms, outcomes.median_ms, outcomes.max_ms];
+    let after = match delays.map(|ms| ms.map(seconds)) {
+        [Some(min), Some(median), Some(max)] => {
+            format!(" after {min} to {max} s (median {median})")
+        }
+        _ => String::new(),
+    };
+    let parts = [
+        (outcomes.through, format!("got through{after}")),
+        (outcomes.never, "did not".to_owned()),
+        (outcomes.open, "open at the end".to_owned()),
+        (outcomes.not_followed, "not followed".to_owned()),
+    ];
+    let parts = parts.into_iter().filter(|(count, _)| *count > 0);
+    let parts: Vec<_> = parts.map(|(n, what)| format!("{n} {what}")).collect();
+    if parts.is_empty() {
+        return String::new();
+    }
+    format!("; of its connections {}", parts.join(", "))
 }
 
 /// A reply that leaves IPVS from where the client did not ask.

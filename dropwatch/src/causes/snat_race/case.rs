@@ -5,11 +5,15 @@ use std::ops::RangeInclusive;
 use dropwatch_common::record::ct_insert::status;
 use serde_json::{Value, json};
 
-use super::{fixes, text};
+use super::{
+    fixes,
+    refusal::{self, Holder, Kind, turned},
+    text,
+};
 use crate::{
     correlate::view::View,
     facts::{
-        ConntrackEntry, ConntrackStats, Netns,
+        ConntrackStats, Netns,
         ruleset::{Family, Hook, Nat, NatAction, Ruleset, State},
     },
     model::{anchor::Drop, evidence::Insertion, explanation::Explanation, tuple::Tuple},
@@ -31,45 +35,39 @@ pub struct Case<'a> {
     pub(super) drop: &'a Drop,
     pub(super) insertion: &'a Insertion,
     pub(super) netns: Option<&'a Netns>,
-    pub(super) winner: &'a ConntrackEntry,
+    pub(super) winner: Holder<'a>,
     pub(super) rule: Option<NatRule<'a>>,
     /// Rules that could not be read.
     unreadable: Vec<String>,
     pub(super) stats: Option<&'a ConntrackStats>,
+    /// The counters before, and how long before, in nanoseconds.
+    pub(super) before: Option<(&'a ConntrackStats, u64)>,
     /// The rule leaves one port only: no search, no race.
     pub(super) fixed_port: bool,
-}
-
-/// Whether it was dropped behind the last rule: new, translated, not inserted, freed by `nf_hook_slow`.
-pub fn refused_at_the_end(drop: &Drop) -> bool {
-    let at_end = drop
-        .location
-        .symbol
-        .as_deref()
-        .is_some_and(|s| s == "nf_hook_slow");
-    let translated = drop
-        .insertion
-        .as_ref()
-        .is_some_and(|i| i.status & status::SRC_NAT != 0);
-    at_end && translated
 }
 
 impl<'a> Case<'a> {
     /// `None` when it is not proven to be this, or while what decides is pending.
     pub fn read(drop: &'a Drop, view: &View<'a>) -> Option<Self> {
-        let insertion = drop.insertion.as_ref()?;
+        let insertion = refusal::not_entered(drop)?;
         let netns = view.netns(drop.netns);
         let rules = view.ruleset(drop.netns);
         let stats = view.conntrack_stats(drop.netns);
-        let winner = view.conntrack(drop.netns, insertion.reply, insertion.zone)?;
-        if !holds(winner, insertion) {
+        let winner = refusal::holder(drop, insertion, view)?;
+        if winner.kind(insertion) != Kind::Snat {
             return None;
         }
         let rule = rules.and_then(|set| rule(set, drop, insertion));
         let ports = ports(rule.map(|rule| rule.nat), insertion.original.sport);
         let fixed_port = ports.clone().count() == 1;
-        if !fixed_port && (!newcomer(winner) || used_up(drop, insertion, ports, stats, view)) {
-            return None;
+        if !fixed_port {
+            match free(drop, insertion, ports, stats, view) {
+                Free::None => return None,
+                // The search sees confirmed connections only: had the winner been one, it would have gone on.
+                Free::Some if rule.is_some() => {}
+                Free::Some | Free::Unknown if newcomer(&winner) => {}
+                Free::Some | Free::Unknown => return None,
+            }
         }
         Some(Self {
             drop,
@@ -79,6 +77,7 @@ impl<'a> Case<'a> {
             rule,
             unreadable: rules.map_or_else(Vec::new, unreadable),
             stats,
+            before: view.conntrack_stats_before(drop.netns),
             fixed_port,
         })
     }
@@ -91,7 +90,12 @@ impl<'a> Case<'a> {
             );
             unknown.extend(self.unreadable.iter().cloned());
         }
-        unknown.push("whether a retransmission got through: not followed yet".into());
+        if self.before.is_none() {
+            unknown.push(
+                "insert_failed before it: the counters of this namespace had not been read yet"
+                    .into(),
+            );
+        }
         Explanation {
             title: text::title(self),
             summary: text::summary(self),
@@ -103,7 +107,7 @@ impl<'a> Case<'a> {
     }
 
     fn facts(&self) -> Value {
-        let w = self.winner;
+        let w = &self.winner;
         json!({
             "kind": "snat_clash",
             "proto": text::proto(self.insertion.original.proto),
@@ -113,13 +117,14 @@ impl<'a> Case<'a> {
             },
             "winner": {
                 "original": w.original,
-                "translated": w.reply.as_ref().map(turned),
-                "state": w.tcp_state,
-                "from": "conntrack",
+                "translated": turned(&w.reply),
+                "state": w.later.and_then(|e| e.tcp_state.as_deref()),
+                "from": w.from(),
             },
             "zone": self.insertion.zone,
             "fixed_port": self.fixed_port,
             "rule": self.rule.map(|rule| rule.json()),
+            "insert_failed_before": self.before.map(|(s, _)| s.insert_failed),
             "insert_failed": self.stats.map(|s| s.insert_failed),
             "entries": self.stats.and_then(|s| s.entries),
             "max": self.stats.and_then(|s| s.max),
@@ -127,36 +132,27 @@ impl<'a> Case<'a> {
     }
 }
 
-/// The packet as it would have left: the answers' direction turned round.
-pub fn turned(reply: &Tuple) -> Tuple {
-    Tuple {
-        proto: reply.proto,
-        src: reply.dst,
-        dst: reply.src,
-        sport: reply.dport,
-        dport: reply.sport,
-    }
-}
-
-/// Whether the entry is another connection that expects the very same answers.
-fn holds(winner: &ConntrackEntry, insertion: &Insertion) -> bool {
-    winner.found
-        && winner
-            .original
-            .as_ref()
-            .is_some_and(|o| *o != insertion.original)
-        && winner.reply.as_ref() == Some(&insertion.reply)
-}
-
 /// Whether it was confirmed only moments ago, judged by how much of its first time-out is left.
-fn newcomer(winner: &ConntrackEntry) -> bool {
-    let state = winner.tcp_state.as_deref().unwrap_or_default();
+fn newcomer(winner: &Holder<'_>) -> bool {
+    if winner.status & status::ASSURED != 0 {
+        return false;
+    }
+    // Seen in the clash and gone right after: a connection that lasted would still be there.
+    let Some(entry) = winner.later else {
+        return true;
+    };
+    let state = entry.tcp_state.as_deref().unwrap_or_default();
+    // Not even answered at the clash and further on by now: it began just then.
+    let unanswered = winner.by_kernel && winner.status & status::SEEN_REPLY == 0;
+    if unanswered && !["", "SYN_SENT"].contains(&state) {
+        return true;
+    }
     let Some((_, full)) = NEW_TIMEOUTS.iter().find(|(name, _)| *name == state) else {
         return false;
     };
-    let settled = winner.status & status::ASSURED != 0;
+    let settled = entry.status & status::ASSURED != 0;
     !settled
-        && winner
+        && entry
             .timeout_s
             .is_some_and(|left| left + NEWCOMER_S >= *full)
 }
@@ -216,63 +212,50 @@ fn ports(nat: Option<&Nat>, original: u16) -> RangeInclusive<u16> {
     })
 }
 
-/// Whether other connections hold every one of the ports, so that no search could have found one. Then more
-/// ports are what helps, whoever came first.
-fn used_up(
+/// Whether a port was free.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Free {
+    /// Other connections hold every one, so that no search could have found one. Then more ports are what helps,
+    /// whoever came first.
+    None,
+    /// At least one, or as good as: a search that tries a few hundred finds one.
+    Some,
+    /// Not proven, or not known yet.
+    Unknown,
+}
+
+fn free(
     drop: &Drop,
     insertion: &Insertion,
     ports: RangeInclusive<u16>,
     stats: Option<&ConntrackStats>,
     view: &View<'_>,
-) -> bool {
+) -> Free {
     let count = ports.clone().count();
-    let entries = stats.and_then(|s| s.entries);
     // A table with fewer entries than ports cannot hold them all; many ports are not asked one by one.
-    if entries.is_some_and(|e| e < count as u64) || count > MOST_PORTS {
-        return false;
+    match stats.and_then(|s| s.entries) {
+        Some(entries) if entries.saturating_mul(2) < count as u64 => return Free::Some,
+        _ if count > MOST_PORTS => return Free::Unknown,
+        _ => {}
     }
-    let mut all = true;
-    for port in ports {
-        let taken = Tuple {
-            dport: port,
-            ..insertion.reply
-        };
-        // All questions are asked before any answer is here.
-        all &= view
-            .conntrack(drop.netns, taken, insertion.zone)
-            .is_some_and(|e| e.found);
+    // All questions are asked before any answer is here.
+    let answers: Vec<_> = ports
+        .map(|port| {
+            let taken = Tuple {
+                dport: port,
+                ..insertion.reply
+            };
+            let entry = view.conntrack(drop.netns, taken, insertion.zone);
+            entry.map(|e| e.found)
+        })
+        .collect();
+    if answers.contains(&Some(false)) {
+        Free::Some
+    } else if answers.contains(&None) {
+        Free::Unknown
+    } else {
+        Free::None
     }
-    all
-}
-
-/// The plain explanation of an insertion that was refused for another reason; `None` when the drop has
-/// nothing to do with it, or facts are pending.
-pub fn other(drop: &Drop, view: &View<'_>) -> Option<(String, &'static str)> {
-    if !refused_at_the_end(drop) {
-        return None;
-    }
-    let insertion = drop.insertion.as_ref()?;
-    let winner = view.conntrack(drop.netns, insertion.reply, insertion.zone)?;
-    let translated = turned(&insertion.reply);
-    if !holds(winner, insertion) {
-        return Some((
-            format!(
-                "{} was dropped after its translation to {translated} and before conntrack had entered it: by \
-                 conntrack itself or by a rule behind the NAT rules. No other connection holds its place.",
-                insertion.original
-            ),
-            "not_inserted",
-        ));
-    }
-    Some((
-        format!(
-            "{} was translated to {translated}, which an older connection ({}) holds. Most likely the range of \
-             the NAT rule is used up: then more ports or addresses help, and random ports do not.",
-            insertion.original,
-            winner.original.map_or_else(String::new, |o| o.to_string()),
-        ),
-        "exhausted",
-    ))
 }
 
 #[cfg(test)]

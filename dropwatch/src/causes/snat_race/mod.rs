@@ -6,22 +6,50 @@
 //!
 //! Mine is only a packet that carries an entry which is new, source-translated and not confirmed, was freed
 //! where no rule drops any more, and whose translated tuple is held by *another* connection. A holder that
-//! is no newcomer means that the port range is used up: explained as that, not as a race.
+//! is no newcomer means that the port range is used up: explained as that, not as a race, like the other
+//! reasons for which conntrack refuses packets ([`plain()`]).
+
+use std::net::IpAddr;
+
+use dropwatch_common::record::ct_insert::status;
 
 use super::{Cause, Subject, Verdict};
 use crate::{
     correlate::{recent::Recent, view::View},
-    model::{anchor::Anchor, coverage::Coverage},
+    facts::Followed,
+    model::{
+        anchor::{Anchor, Drop},
+        coverage::Coverage,
+        evidence::Insertion,
+        tuple::Tuple,
+    },
 };
 
 mod case;
 mod fixes;
+mod plain;
+mod refusal;
 mod text;
 
-pub use case::other;
+pub use plain::{Refused, plain, subject as plain_subject};
 
 /// The cause.
 pub struct SnatRace;
+
+/// The entry of a packet that may have lost the race: its source is translated, and it was not entered.
+fn candidate(drop: &Drop) -> Option<&Insertion> {
+    refusal::not_entered(drop).filter(|i| i.status & status::SRC_NAT != 0)
+}
+
+/// A few bytes of an address: what tells cases apart are numbers.
+fn hash(address: &IpAddr) -> u64 {
+    address
+        .to_string()
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |sum, b| {
+            (sum ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3)
+        })
+}
 
 impl Cause for SnatRace {
     fn id(&self) -> &'static str {
@@ -29,30 +57,36 @@ impl Cause for SnatRace {
     }
 
     fn blind(&self, _coverage: &Coverage) -> Option<String> {
-        // Everything it needs hangs on the packet that the drop anchor sees.
+        // What it cannot do without hangs on the packet that the drop anchor sees; the kernel's own clash path
+        // adds the winner.
         None
     }
 
     fn subject(&self, anchor: &Anchor, _recent: &Recent) -> Option<Subject> {
         let drop = anchor.drop()?;
-        let insertion = drop
-            .insertion
-            .as_ref()
-            .filter(|_| case::refused_at_the_end(drop))?;
+        let insertion = candidate(drop)?;
         // One case for all that leaves by the same translated address for the same service.
-        let hash = |text: String| {
-            text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |sum, b| {
-                (sum ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3)
-            })
-        };
         let translated = &insertion.reply;
         Some([
             u64::from(drop.netns),
             u64::from(translated.proto) << 16 | u64::from(translated.sport),
-            hash(translated.src.to_string()),
-            hash(translated.dst.to_string()),
+            hash(&translated.src),
+            hash(&translated.dst),
             0,
         ])
+    }
+
+    fn follows(&self) -> bool {
+        true
+    }
+
+    fn follow(&self, drop: &Drop) -> Option<(Tuple, u16)> {
+        let insertion = candidate(drop)?;
+        Some((insertion.original, insertion.zone))
+    }
+
+    fn followed(&self, tuple: &Tuple, outcome: &Followed) -> Option<String> {
+        Some(text::followed(tuple, outcome))
     }
 
     fn judge(&self, anchor: &Anchor, view: &View<'_>) -> Verdict {

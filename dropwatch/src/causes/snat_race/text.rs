@@ -1,8 +1,12 @@
 //! The explanation in words.
 
-use super::case::{Case, turned};
+use super::{case::Case, refusal::turned};
 use crate::{
-    model::explanation::{Line, Source},
+    facts::Followed,
+    model::{
+        explanation::{Line, Source},
+        tuple::Tuple,
+    },
     netfilter::NatRule,
 };
 
@@ -30,10 +34,7 @@ pub fn title(case: &Case<'_>) -> String {
 /// What happened, in this instance.
 pub fn summary(case: &Case<'_>) -> String {
     let translated = turned(&case.insertion.reply);
-    let winner = case
-        .winner
-        .original
-        .map_or_else(|| "another".into(), |o| o.to_string());
+    let winner = case.winner.original;
     let why = if case.fixed_port {
         "the rule leaves a single port, so a second connection to the same destination has nowhere to go"
     } else {
@@ -76,21 +77,29 @@ pub fn evidence(case: &Case<'_>) -> Vec<Line> {
         ),
         Source::Kernel,
     );
-    if let (Some(original), Some(reply)) = (&case.winner.original, &case.winner.reply) {
-        let state = case
-            .winner
-            .tcp_state
-            .as_ref()
-            .map_or(String::new(), |s| format!(", {s}"));
-        line(
-            "winner",
-            format!(
-                "{protocol} {original} translated to {}{state}",
-                turned(reply)
-            ),
-            Source::Config,
-        );
-    }
+    let state = case
+        .winner
+        .later
+        .and_then(|entry| entry.tcp_state.as_ref())
+        .map_or(String::new(), |s| format!(", {s}"));
+    let seen = if case.winner.by_kernel {
+        ", seen in the way by nf_ct_resolve_clash"
+    } else {
+        ""
+    };
+    line(
+        "winner",
+        format!(
+            "{protocol} {} translated to {}{seen}{state}",
+            case.winner.original,
+            turned(&case.winner.reply)
+        ),
+        if case.winner.by_kernel {
+            Source::Kernel
+        } else {
+            Source::Config
+        },
+    );
     if let Some(NatRule { chain, rule, nat }) = case.rule {
         let random = if nat.fully_random {
             "fully random ports"
@@ -114,11 +123,42 @@ pub fn evidence(case: &Case<'_>) -> Vec<Line> {
             (Some(entries), Some(max)) => format!("; {entries} of {max} entries in use"),
             _ => String::new(),
         };
+        let before = case.before.map_or(String::new(), |(before, ago_ns)| {
+            format!(
+                "{} {:.1} s before it, ",
+                before.insert_failed,
+                ago_ns as f64 / 1e9
+            )
+        });
         line(
             "counters",
-            format!("insert_failed {} after it{size}", stats.insert_failed),
+            format!(
+                "insert_failed {before}{} after it{size}",
+                stats.insert_failed
+            ),
             Source::Config,
         );
     }
     lines
+}
+
+/// What became of the connection after all.
+pub fn followed(tuple: &Tuple, outcome: &Followed) -> String {
+    let seconds = |ms: u64| format!("{:.1} s", ms as f64 / 1e3);
+    let after = seconds(outcome.after_ms);
+    if !outcome.through {
+        return format!("no packet of the connection {tuple} got through in {after}");
+    }
+    let answered = if outcome.answered {
+        " and was answered"
+    } else {
+        ""
+    };
+    if outcome.resolution_ms >= outcome.after_ms {
+        return format!("the connection {tuple} got through within {after}{answered}");
+    }
+    format!(
+        "the connection {tuple} got through after about {after}{answered} (asked every {} ms)",
+        outcome.resolution_ms
+    )
 }

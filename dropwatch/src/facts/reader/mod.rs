@@ -6,6 +6,7 @@
 
 mod child;
 mod conntrack;
+pub mod follow;
 mod ipvs;
 mod link;
 mod lookup;
@@ -214,6 +215,7 @@ fn answer(namespaces: &mut Namespaces, sysctl_files: fn(&str) -> Fact, key: &Fac
         FactKey::ConntrackStats { netns } => {
             conntrack::stats::read(namespaces, netns, until).map(Fact::ConntrackStats)
         }
+        FactKey::Followed { .. } => Err("not asked of the follower".into()),
         FactKey::Ipvs {
             netns,
             client,

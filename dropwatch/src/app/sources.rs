@@ -1,0 +1,64 @@
+//! Where answers come from: the reader of facts, and the follower of connections.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use tokio::{sync::mpsc::UnboundedReceiver, time::timeout};
+
+use crate::{
+    facts::{
+        Fact, FactKey,
+        reader::{Reader, follow::Follower},
+    },
+    output::clock::monotonic_ns,
+    session::Session,
+};
+
+/// How long the start waits for the counters as they are before the first drop. Usually 1 ms.
+const BASELINE: Duration = Duration::from_millis(100);
+
+/// Both.
+pub struct Sources<A> {
+    /// Answers at once.
+    pub facts: Reader,
+    /// Answers after seconds.
+    pub follower: Follower<A>,
+}
+
+impl<A: FnMut(FactKey, Fact) + Send + 'static> Sources<A> {
+    /// Passes questions on; never blocks.
+    pub fn ask(&mut self, questions: Vec<FactKey>) -> Result<()> {
+        for key in questions {
+            match key {
+                FactKey::Followed { .. } => self
+                    .follower
+                    .follow(key)
+                    .context("starting the follower of connections")?,
+                key => self.facts.ask(key),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Reads the conntrack counters of these namespaces, for later ones to be compared with. What is not read in
+/// time is simply not there.
+pub async fn baseline<A: FnMut(FactKey, Fact) + Send + 'static>(
+    session: &mut Session,
+    sources: &mut Sources<A>,
+    answered: &mut UnboundedReceiver<(FactKey, Fact)>,
+    namespaces: [Option<u32>; 2],
+) -> Result<()> {
+    let mut namespaces: Vec<u32> = namespaces.into_iter().flatten().collect();
+    namespaces.dedup();
+    for netns in &namespaces {
+        sources.facts.ask(FactKey::ConntrackStats { netns: *netns });
+    }
+    for _ in namespaces {
+        let Ok(Some((key, fact))) = timeout(BASELINE, answered.recv()).await else {
+            break;
+        };
+        session.fact(key, fact, monotonic_ns())?;
+    }
+    Ok(())
+}

@@ -1,0 +1,176 @@
+//! What tells conntrack's own refusal of a packet from a rule's: both are freed by `nf_hook_slow`
+//! (net/netfilter/core.c, 5.10 to 7.2) or, behind a queue, by what takes packets back from it. So the hook and the
+//! packet's entry must tell.
+
+use dropwatch_common::record::ct_insert::status;
+
+use crate::{
+    attach::spec,
+    correlate::view::View,
+    facts::ConntrackEntry,
+    model::{
+        anchor::Drop,
+        evidence::{CtState, Insertion},
+        hook::Hook,
+        tuple::Tuple,
+    },
+    netfilter::{Attribution, By, Place},
+};
+
+/// `NF_DROP`, and the bits of a verdict that are the verdict (include/uapi/linux/netfilter.h).
+const NF_DROP: u32 = 0;
+const VERDICT_MASK: u32 = 0xff;
+
+/// The connection whose entry is in the way.
+pub struct Holder<'a> {
+    /// Its original direction.
+    pub original: Tuple,
+    /// The answers it expects.
+    pub reply: Tuple,
+    /// Its `IPS_*` bits when it was seen.
+    pub status: u32,
+    /// Whether the kernel's clash path showed it, at that moment.
+    pub by_kernel: bool,
+    /// Conntrack's own word on it a little later; `None` when it was gone by then.
+    pub later: Option<&'a ConntrackEntry>,
+}
+
+/// How two connections got into each other's way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Two sources were translated to the same one.
+    Snat,
+    /// Two destinations of one source were translated to the same one.
+    Dnat,
+    /// They are one connection: the same packet was there twice.
+    Duplicate,
+    /// Anything else.
+    Other,
+}
+
+/// Where conntrack or a rule of iptables dropped it; `None` when neither can have.
+fn place(drop: &Drop) -> Option<Place> {
+    let place = Place::of(drop)?;
+    let verdict = drop.queue.as_ref().and_then(|trip| trip.back.as_ref());
+    let wanted = verdict.is_some_and(|back| back.verdict & VERDICT_MASK == NF_DROP);
+    match place.by {
+        By::Hooks => Some(place),
+        // What came back from a queue program goes on at the same hook, and is freed there.
+        By::Reinject if !wanted => Some(place),
+        _ => None,
+    }
+}
+
+/// Whether source translation was decided for the entry: the packet was past the last rules of iptables.
+pub fn decided(insertion: &Insertion) -> bool {
+    insertion.status & (status::SRC_NAT | status::SRC_NAT_DONE) != 0
+}
+
+/// The packet's entry, if it is new, not in the table, and the packet was dropped where conntrack enters it.
+pub fn not_entered(drop: &Drop) -> Option<&Insertion> {
+    let place = place(drop)?;
+    let insertion = drop.insertion.as_ref()?;
+    let new = matches!(insertion.state, CtState::New | CtState::Related);
+    let last = match place.hook {
+        Some(hook) => matches!(hook, Hook::Input | Hook::Postrouting),
+        None => decided(insertion),
+    };
+    // Where addresses are translated at all, that is decided before the entry is made.
+    let early = insertion.status & status::DST_NAT != 0 && !decided(insertion);
+    let entered = insertion.status & status::CONFIRMED != 0;
+    (new && last && !early && !entered).then_some(insertion)
+}
+
+/// Whether it was dropped where conntrack first sees it, before it had an entry.
+pub fn not_tracked(drop: &Drop) -> bool {
+    let hook = place(drop).and_then(|place| place.hook);
+    drop.insertion.is_none() && matches!(hook, Some(Hook::Prerouting | Hook::Output))
+}
+
+/// Whether no rule that was loaded right after could have dropped it; `false` also while that is not known.
+pub fn no_rule(drop: &Drop, view: &View<'_>) -> bool {
+    let set = view.ruleset(drop.netns);
+    let rules = set.and_then(|set| Attribution::of(drop, set));
+    rules.is_some_and(|rules| rules.suspects.complete && rules.suspects.list.is_empty())
+}
+
+/// Whether this run sees every clash: then what it did not see was none.
+pub fn sees_clashes(view: &View<'_>) -> bool {
+    view.coverage().has(spec::CLASH.name)
+}
+
+/// The connection in the way; `None` when there is none, or while that is being asked.
+pub fn holder<'a>(drop: &Drop, insertion: &Insertion, view: &View<'a>) -> Option<Holder<'a>> {
+    let (netns, zone) = (drop.netns, insertion.zone);
+    let ask = |tuple: Tuple| view.conntrack(netns, tuple, zone).filter(|e| e.found);
+    if let Some(clash) = &drop.clash {
+        let same = clash.original == insertion.original;
+        if !same && clash.reply != insertion.reply {
+            return None;
+        }
+        let later = ask(if same {
+            insertion.original
+        } else {
+            insertion.reply
+        });
+        return Some(Holder {
+            original: clash.original,
+            reply: clash.reply,
+            status: clash.status,
+            by_kernel: true,
+            later: later.filter(|e| e.original == Some(clash.original)),
+        });
+    }
+    if sees_clashes(view) {
+        return None;
+    }
+    let of_original = (insertion.reply != turned(&insertion.original))
+        .then(|| ask(insertion.original))
+        .flatten();
+    let entry = ask(insertion.reply).or(of_original)?;
+    Some(Holder {
+        original: entry.original?,
+        reply: entry.reply?,
+        status: entry.status,
+        by_kernel: false,
+        later: Some(entry),
+    })
+}
+
+impl Holder<'_> {
+    /// How it got into the way of this entry.
+    pub fn kind(&self, insertion: &Insertion) -> Kind {
+        let translated = |bit| insertion.status & bit != 0;
+        if self.original == insertion.original {
+            Kind::Duplicate
+        } else if self.reply != insertion.reply {
+            Kind::Other
+        } else if translated(status::SRC_NAT) {
+            Kind::Snat
+        } else if translated(status::DST_NAT) {
+            Kind::Dnat
+        } else {
+            Kind::Other
+        }
+    }
+
+    /// Where it was learnt from.
+    pub fn from(&self) -> &'static str {
+        if self.by_kernel {
+            "kernel"
+        } else {
+            "conntrack"
+        }
+    }
+}
+
+/// The other direction of a tuple; of the answers' one: the packet as it would have left.
+pub fn turned(reply: &Tuple) -> Tuple {
+    Tuple {
+        proto: reply.proto,
+        src: reply.dst,
+        dst: reply.src,
+        sport: reply.dport,
+        dport: reply.sport,
+    }
+}

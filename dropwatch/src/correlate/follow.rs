@@ -1,0 +1,230 @@
+//! Connections that lost a packet, followed until a later one gets through. Bounded; what is not followed is
+//! counted.
+
+use std::collections::{BTreeMap, HashMap};
+
+use serde::Serialize;
+use serde_json::Value;
+
+use super::case::{Case, State};
+use crate::{
+    facts::{Fact, FactKey, Followed},
+    model::tuple::Tuple,
+};
+
+/// Most connections that are followed at a time.
+pub const MOST: usize = 64;
+
+/// A connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Flow {
+    /// Network namespace of the loss.
+    pub netns: u32,
+    /// Its original direction.
+    pub tuple: Tuple,
+    /// Conntrack zone.
+    pub zone: u16,
+}
+
+/// A loss whose connection is to be followed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Loss {
+    /// The cause that may be to blame: only if it is does anybody care.
+    pub cause: &'static str,
+    /// The connection.
+    pub flow: Flow,
+    /// When: `CLOCK_MONOTONIC`, nanoseconds.
+    pub time_ns: u64,
+}
+
+/// What became of a case's connections.
+#[derive(Debug, Default)]
+pub struct Fates {
+    /// Losses from before the case was explained.
+    waiting: Vec<Loss>,
+    followed: u64,
+    through: u64,
+    never: u64,
+    not_followed: u64,
+    /// How often which delay was seen; a delay is at most the follower's patience, which bounds this.
+    delays: BTreeMap<u64, u64>,
+}
+
+/// [`Fates`] as told in the summary.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Outcomes {
+    /// Connections that were followed.
+    pub followed: u64,
+    /// Those of which a later packet got through.
+    pub through: u64,
+    /// Those of which none did while they were followed.
+    pub never: u64,
+    /// Those that were still being followed at the end.
+    pub open: u64,
+    /// Losses whose connections could not be followed, or were too many at a time.
+    pub not_followed: u64,
+    /// Shortest delay, in milliseconds.
+    pub min_ms: Option<u64>,
+    /// Delay that half of them did not exceed.
+    pub median_ms: Option<u64>,
+    /// Longest delay.
+    pub max_ms: Option<u64>,
+}
+
+/// What became of one connection, told at once.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Update {
+    /// Case number.
+    pub case: u32,
+    /// The cause.
+    pub cause: Option<&'static str>,
+    /// In words.
+    pub text: String,
+    /// The same as data.
+    pub facts: Value,
+}
+
+impl Fates {
+    /// For the summary.
+    #[must_use]
+    pub fn outcomes(&self) -> Outcomes {
+        let half = self.through.div_ceil(2);
+        let mut so_far = 0;
+        let median = self.delays.iter().find(|(_, count)| {
+            so_far += *count;
+            so_far >= half
+        });
+        Outcomes {
+            followed: self.followed,
+            through: self.through,
+            never: self.never,
+            open: self.followed - self.through - self.never,
+            not_followed: self.not_followed,
+            min_ms: self.delays.keys().next().copied(),
+            median_ms: median.map(|(delay, _)| *delay),
+            max_ms: self.delays.keys().next_back().copied(),
+        }
+    }
+
+    fn ended(&mut self, outcome: &Followed) {
+        if outcome.through {
+            self.through += 1;
+            *self.delays.entry(outcome.after_ms).or_default() += 1;
+        } else {
+            self.never += 1;
+        }
+    }
+}
+
+/// The connections that are followed, with the case that each belongs to and whether it was that case's first.
+#[derive(Debug, Default)]
+pub struct Following {
+    open: HashMap<Flow, (usize, bool)>,
+}
+
+impl Following {
+    /// Takes a loss of a case; returns the question to ask, if it is to be followed now.
+    pub fn lost(&mut self, number: usize, case: &mut Case, loss: Loss) -> Option<FactKey> {
+        match case.state {
+            State::Waiting { .. } if case.fates.waiting.len() < MOST => {
+                case.fates.waiting.push(loss);
+                None
+            }
+            State::Waiting { .. } => {
+                case.fates.not_followed += 1;
+                None
+            }
+            State::Told { cause, .. } if cause == Some(loss.cause) => {
+                self.begin(number, &mut case.fates, loss)
+            }
+            State::Told { .. } => None,
+        }
+    }
+
+    /// The case was explained: what was lost meanwhile is followed, or forgotten. Returns the questions.
+    pub fn told(&mut self, number: usize, case: &mut Case) -> Vec<FactKey> {
+        let losses = std::mem::take(&mut case.fates.waiting);
+        let told = losses.into_iter();
+        told.filter_map(|loss| self.lost(number, case, loss))
+            .collect()
+    }
+
+    fn begin(&mut self, number: usize, fates: &mut Fates, loss: Loss) -> Option<FactKey> {
+        let flow = loss.flow;
+        if self.open.contains_key(&flow) {
+            // The later packet was lost too.
+            return None;
+        }
+        if self.open.len() >= MOST {
+            fates.not_followed += 1;
+            return None;
+        }
+        self.open.insert(flow, (number, fates.followed == 0));
+        fates.followed += 1;
+        Some(FactKey::Followed {
+            netns: flow.netns,
+            tuple: flow.tuple,
+            zone: flow.zone,
+            from_ns: loss.time_ns,
+        })
+    }
+
+    /// Takes an answer; returns the connection and its fate if that is to be told.
+    pub fn answered(
+        &mut self,
+        key: &FactKey,
+        fact: Fact,
+        cases: &mut [Case],
+    ) -> Option<(usize, Tuple, Followed)> {
+        let FactKey::Followed {
+            netns, tuple, zone, ..
+        } = *key
+        else {
+            return None;
+        };
+        let flow = Flow { netns, tuple, zone };
+        let (number, first) = self.open.remove(&flow)?;
+        let fates = &mut cases.get_mut(number)?.fates;
+        let Fact::Followed(outcome) = fact else {
+            fates.followed -= 1;
+            fates.not_followed += 1;
+            return None;
+        };
+        fates.ended(&outcome);
+        first.then_some((number, tuple, outcome))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn outcome(through: bool, after_ms: u64) -> Followed {
+        Followed {
+            through,
+            after_ms,
+            resolution_ms: 100,
+            state: None,
+            answered: through,
+        }
+    }
+
+    #[test]
+    fn the_summary_has_the_median_and_what_is_open() {
+        let mut fates = Fates {
+            followed: 6,
+            ..Fates::default()
+        };
+        for delay in [1000, 3000, 1000, 200] {
+            fates.ended(&outcome(true, delay));
+        }
+        fates.ended(&outcome(false, 10_000));
+        let outcomes = fates.outcomes();
+        assert_eq!((outcomes.through, outcomes.never, outcomes.open), (4, 1, 1));
+        assert_eq!(
+            [outcomes.min_ms, outcomes.median_ms, outcomes.max_ms],
+            [Some(200), Some(1000), Some(3000)]
+        );
+        assert_eq!(Fates::default().outcomes(), Outcomes::default());
+    }
+}
