@@ -97,8 +97,19 @@ impl Lab {
 
     /// Starts a recording `dropwatch --explain`.
     pub fn explain(&self, netns: Option<&Netns>, files: &[FileSpec]) -> Result<Tracer> {
+        self.explain_with(netns, files, &[])
+    }
+
+    /// The same with more options.
+    pub fn explain_with(
+        &self,
+        netns: Option<&Netns>,
+        files: &[FileSpec],
+        options: &[&str],
+    ) -> Result<Tracer> {
         let mut command = self.command(netns, files)?;
         command.args(["--explain", "--record"]).arg(self.capture());
+        command.args(options);
         Tracer::start(command, &self.folder)
     }
 
@@ -184,6 +195,14 @@ impl Lab {
             }
             check.done("replay")?;
         }
+        let told = |lines: &[Value]| -> Vec<Value> {
+            let updates = lines.iter().filter(|line| line["type"] == "update");
+            updates.map(|l| l["facts"].clone()).collect()
+        };
+        ensure!(
+            told(&lines) == told(&live.lines),
+            "replay tells other fates of connections than the live run"
+        );
         Ok(())
     }
 }

@@ -157,6 +157,13 @@ impl Tracer {
         judged.with_context(|| format!("neither judged nor not: {told}"))
     }
 
+    /// Whether it says that this probe is attached.
+    pub fn attached_probe(&self, probe: &str) -> bool {
+        self.hooks()
+            .iter()
+            .any(|line| line["probe"] == probe && line["attached"] == true)
+    }
+
     /// Waits for the first line that `wanted` accepts; `None` when the deadline passes.
     pub fn wait(&self, patience: Duration, wanted: impl Fn(&Value) -> bool) -> Option<Line> {
         let deadline = Instant::now() + patience;

@@ -7,6 +7,7 @@ use std::fs;
 use std::path::Path;
 
 use dropwatch::correlate::case::{Repeat, Tally};
+use dropwatch::correlate::follow::{Outcomes, Update};
 use dropwatch::model::anchor::{Dev, Drop, Location, Reason, Task};
 use dropwatch::model::coverage::ProbeStatus;
 use dropwatch::model::evidence::{
@@ -269,6 +270,22 @@ fn made_lines() -> Lines {
             },
             2_000_000_000,
         )?;
+        json.update(
+            &Update {
+                case: 1,
+                cause: Some("snat_race"),
+                text: "no packet got through".into(),
+                facts: json!({ "followed": {
+                    "tuple": tuple(),
+                    "through": false,
+                    "after_ms": 10_000,
+                    "resolution_ms": 100,
+                    "state": null,
+                    "answered": false,
+                }}),
+            },
+            2_500_000_000,
+        )?;
         json.summary(&Summary {
             time_ns: 3_000_000_000,
             seconds: 2.0,
@@ -279,6 +296,11 @@ fn made_lines() -> Lines {
                 title: "dropped".into(),
                 total: u64::MAX,
                 drops: 0,
+                outcomes: Some(Outcomes {
+                    followed: 1,
+                    never: 1,
+                    ..Outcomes::default()
+                }),
             }],
             drops: vec![Counted {
                 reason: "no reason given".into(),
@@ -348,7 +370,7 @@ fn every_line_is_valid() {
     }
     let known: BTreeSet<_> = branches.into_keys().collect();
     assert_eq!(seen, known, "types that occurred");
-    assert_eq!(known.len(), 8);
+    assert_eq!(known.len(), 9);
 }
 
 #[test]

@@ -8,6 +8,7 @@ use crate::lab::Lab;
 use crate::scenarios::snat_race::case::{FIRST_PORT, all_blamed, until_lost, verdict_on_one};
 use crate::scenarios::snat_race::{CAUSE, RACE};
 use crate::topology::nat::{NODE_OUTSIDE_IP, Nat, POD_A_IP, POD_B_IP, WORLD_IP};
+use crate::traffic::nat::Proto;
 use crate::traffic::volley::{self, DPORT, PAIRS};
 
 /// How many volleys are shown after the change.
@@ -34,7 +35,7 @@ pub fn play(lab: &Lab) -> Result<()> {
         2 * sent,
         nat.insert_failed()?
     ));
-    let (verdict, _) = verdict_on_one(&stage.tracer, &lost)?;
+    let (verdict, _) = verdict_on_one(&stage.tracer, Proto::Udp, &lost)?;
     stage.cure(&verdict)?;
 
     step("The same again");

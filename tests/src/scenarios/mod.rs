@@ -70,6 +70,7 @@ pub fn all() -> impl Iterator<Item = &'static Scenario> {
         overflow::SCENARIOS,
         selection::SCENARIOS,
         snat_race::SCENARIOS,
+        snat_race::fates::SCENARIOS,
         snat_race::twins::SCENARIOS,
         snat_race::decoys::SCENARIOS,
         nfqueue_mark::SCENARIOS,

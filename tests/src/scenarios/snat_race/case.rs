@@ -26,10 +26,10 @@ pub const FIXED_PORT: u16 = 40_000;
 /// The first source port of volleys.
 pub const FIRST_PORT: u16 = 20_000;
 /// How many volleys are tried until something is lost.
-const VOLLEYS: u16 = 60;
+pub const VOLLEYS: u16 = 60;
 /// How many volleys must get through unharmed after the change. Before it, one in eight to fifty
 /// packets was lost.
-const CALM: u16 = 5;
+pub const CALM: u16 = 5;
 
 /// The rule that must be named.
 #[derive(Clone, Copy, Debug)]
@@ -139,22 +139,8 @@ pub fn play_race(lab: &Lab, case: &Case) -> Result<()> {
         "the network is wrong: {refused} entries refused, {} datagrams lost",
         lost.len()
     );
-    let (verdict, (loser, port)) = verdict_on_one(&tracer, &lost)?;
-    let winner = if loser == POD_A_IP {
-        POD_B_IP
-    } else {
-        POD_A_IP
-    };
-    let clash = Clash {
-        proto: Proto::Udp,
-        loser: original(Proto::Udp, loser, port),
-        winner: original(Proto::Udp, winner, port),
-        translated: translated(Proto::Udp, port),
-    };
-    let mut check = Check::new(&verdict);
-    check_facts(&mut check, &nat, &clash, &case.rule)?;
-    check.mentions("/fixes", &["random"]);
-    check.done("verdict")?;
+    let (verdict, sent) = verdict_on_one(&tracer, Proto::Udp, &lost)?;
+    race_facts(&nat, case, &verdict, Proto::Udp, sent)?;
 
     let fix = fix::primary(&verdict)?;
     fix::apply(fix, &tracer)?;
@@ -173,6 +159,31 @@ pub fn play_race(lab: &Lab, case: &Case) -> Result<()> {
     all_blamed(lab, &nat, tracer)
 }
 
+/// Requires every fact of a race that this client lost against the other one.
+pub fn race_facts(
+    nat: &Nat,
+    case: &Case,
+    verdict: &Value,
+    proto: Proto,
+    (loser, port): Sent,
+) -> Result<()> {
+    let winner = if loser == POD_A_IP {
+        POD_B_IP
+    } else {
+        POD_A_IP
+    };
+    let clash = Clash {
+        proto,
+        loser: original(proto, loser, port),
+        winner: original(proto, winner, port),
+        translated: translated(proto, port),
+    };
+    let mut check = Check::new(verdict);
+    check_facts(&mut check, nat, &clash, &case.rule)?;
+    check.mentions("/fixes", &["random"]);
+    check.done("verdict")
+}
+
 /// Volleys from this source port up until something is lost; what, and the next free port.
 pub fn until_lost(nat: &Nat, first: u16) -> Result<(BTreeSet<Sent>, u16)> {
     for volley in 0..VOLLEYS {
@@ -186,9 +197,13 @@ pub fn until_lost(nat: &Nat, first: u16) -> Result<(BTreeSet<Sent>, u16)> {
 }
 
 /// The verdict on any of the lost: all may be one case, and which was first nobody knows.
-pub fn verdict_on_one(tracer: &Tracer, lost: &BTreeSet<Sent>) -> Result<(Value, Sent)> {
+pub fn verdict_on_one(
+    tracer: &Tracer,
+    proto: Proto,
+    lost: &BTreeSet<Sent>,
+) -> Result<(Value, Sent)> {
     let which = |line: &Value| {
-        let ours = |(_, port): &&Sent| is_packet(packet(line), &translated(Proto::Udp, *port));
+        let ours = |(_, port): &&Sent| is_packet(packet(line), &translated(proto, *port));
         lost.iter().find(ours).copied()
     };
     let ours = |line: &Value| line["type"] == "verdict" && which(line).is_some();
@@ -200,7 +215,7 @@ pub fn verdict_on_one(tracer: &Tracer, lost: &BTreeSet<Sent>) -> Result<(Value, 
     let (_, port) = lost.first().context("nothing was lost")?;
     bail!(
         "no verdict for any of {lost:?}\n  {}",
-        nearest_miss(&lines, "verdict", &translated(Proto::Udp, *port))
+        nearest_miss(&lines, "verdict", &translated(proto, *port))
     )
 }
 

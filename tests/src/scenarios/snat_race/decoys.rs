@@ -1,18 +1,21 @@
 //! Decoys of `snat_race`: packets lost in the same places, with a hand of conntrack or after
 //! translation, for another reason.
 //!
-//! A full conntrack table is not among them: `nf_conntrack_max` is one number for the whole machine,
-//! and a namespace can only read it.
+//! A full conntrack table is among them only in a virtual machine: `nf_conntrack_max` is one number for
+//! the whole machine.
 
+use std::fs;
+use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::Value;
 
-use super::case::{FIRST_PORT, FIXED_PORT, original, translated};
+use super::case::{FIRST_PORT, FIXED_PORT, VOLLEYS, original, translated};
 use super::{CAUSE, MASQUERADE};
 use crate::expect::{Check, is_packet, nearest_miss, packet, packet_differences};
-use crate::lab::Lab;
+use crate::lab::{Lab, Skip};
 use crate::scenarios::{Kind, Scenario};
 use crate::topology::nat::{Nat, POD_A_IP, POD_B_IP, Rule, WORLD_IP};
 use crate::tracer::{SLOW, Tracer};
@@ -64,6 +67,18 @@ pub const SCENARIOS: &[Scenario] = &[
         kind: Kind::Decoy,
         about: "no translation; the same SYN twice at once, and conntrack refuses one",
         run: same_syn_twice,
+    },
+    Scenario {
+        name: "decoy_dnat_clash",
+        kind: Kind::Decoy,
+        about: "two services with one server, asked at once from one socket: one datagram is lost",
+        run: dnat_clash,
+    },
+    Scenario {
+        name: "decoy_table_full",
+        kind: Kind::Decoy,
+        about: "a new connection when conntrack's table is full",
+        run: table_full,
     },
 ];
 
@@ -177,8 +192,104 @@ fn same_syn_twice(lab: &Lab) -> Result<()> {
         sport: None,
         ..original(Proto::Tcp, POD_A_IP, 0)
     };
-    plain(&nat, &tracer, &tuple, NETFILTER)?;
+    let verdict = plain(&nat, &tracer, &tuple, NETFILTER)?;
+    let mut check = Check::new(&verdict);
+    check
+        .eq("/facts/kind", "duplicate")
+        .mentions("/summary", &["twice"]);
+    check.done("verdict")?;
     nobody_blamed(lab, &nat, tracer, refused)
+}
+
+fn dnat_clash(lab: &Lab) -> Result<()> {
+    const SERVICES: [&str; 2] = ["10.96.0.10", "10.96.0.11"];
+    let nat = Nat::build(&[Rule::Iptables(
+        "iptables-legacy",
+        "-t nat -A PREROUTING -i lxc+ -d 10.96.0.0/16 -p udp -j DNAT --to-destination 172.26.50.1",
+    )])?;
+    let tracer = lab.explain(Some(&nat.node), &[])?;
+    let mut lost = 0;
+    for volley in 0..VOLLEYS {
+        lost += volley::two_services(&nat, FIRST_PORT + volley * PAIRS, SERVICES)? as u64;
+        if lost > 0 {
+            break;
+        }
+    }
+    let refused = nat.insert_failed()?;
+    ensure!(
+        lost > 0 && refused == lost,
+        "the network is wrong: {lost} lost, {refused} entries refused"
+    );
+    let tuple = Tuple {
+        sport: None,
+        ..original(Proto::Udp, POD_A_IP, 0)
+    };
+    let verdict = plain(&nat, &tracer, &tuple, &["dnat"])?;
+    let mut check = Check::new(&verdict);
+    check
+        .eq("/facts/kind", "dnat_clash")
+        .mentions("/summary", &[SERVICES[0]])
+        .mentions("/summary", &[SERVICES[1]])
+        .mentions("/evidence", &["single-request-reopen"]);
+    check.done("verdict")?;
+    nobody_blamed(lab, &nat, tracer, refused)
+}
+
+fn table_full(lab: &Lab) -> Result<()> {
+    let table = Table::of_virtual_machine()?;
+    let nat = Nat::build(&[MASQUERADE])?;
+    let server = Server::start(&nat, Proto::Tcp)?;
+    let tracer = lab.explain(Some(&nat.node), &[])?;
+    // Established ones: others would be thrown out for a new one.
+    let mut open = Vec::new();
+    for port in 41_000..41_012 {
+        let through = server.attempt(&nat.pod_a, POD_A_IP, port)?;
+        open.push(through.context("the network is wrong: nothing came")?);
+    }
+    table.resize(8)?;
+    let last = server.attempt(&nat.pod_b, POD_B_IP, 41_012)?;
+    ensure!(last.is_none(), "the network is wrong: it got through");
+    let tuple = original(Proto::Tcp, POD_B_IP, 41_012);
+    let verdict = plain(&nat, &tracer, &tuple, &["table is full"])?;
+    let mut check = Check::new(&verdict);
+    check
+        .eq("/facts/kind", "table_full")
+        .mentions("/summary", &["of 8 entries"])
+        .mentions("/evidence", &["nf_conntrack_max"]);
+    check.done("verdict")?;
+    drop(table);
+    nobody_blamed(lab, &nat, tracer, 0)
+}
+
+/// The size of conntrack's table: one number for a whole machine, put back when dropped.
+struct Table {
+    before: String,
+}
+
+impl Table {
+    const SIZE: &str = "/proc/sys/net/netfilter/nf_conntrack_max";
+    /// What only the virtual machines of `xtask vm` have.
+    const MARK: &str = "/vm/run";
+
+    fn of_virtual_machine() -> Result<Self> {
+        if !Path::new(Self::MARK).exists() {
+            return Err(Skip("the machine's own conntrack table is left alone".to_owned()).into());
+        }
+        // Without conntrack there is no such number yet.
+        let _ = Command::new("modprobe").arg("nf_conntrack").status();
+        let before = fs::read_to_string(Self::SIZE).context("reading the table's size")?;
+        Ok(Self { before })
+    }
+
+    fn resize(&self, entries: u32) -> Result<()> {
+        fs::write(Self::SIZE, entries.to_string()).context("changing the table's size")
+    }
+}
+
+impl Drop for Table {
+    fn drop(&mut self) {
+        let _ = fs::write(Self::SIZE, self.before.trim());
+    }
 }
 
 fn tcp(sport: u16, flags: u8) -> Result<Packet<'static>> {

@@ -69,6 +69,7 @@ pub fn check_facts(
     check.is("/facts/insert_failed", "a count from 1", |found| {
         found.as_u64().is_some_and(|count| count > 0)
     });
+    check.eq("/facts/insert_failed_before", 0);
     check.is("/facts/entries", "a count from 1", |found| {
         found.as_u64().is_some_and(|count| count > 0)
     });

@@ -2,7 +2,7 @@
 //!
 //! A rule that translates to one fixed port makes that happen without any race: the kernel skips its
 //! search for a free port when there is just one. The race itself is played with volleys. See
-//! [`case`] for what playing means, [`twins`] for networks that lose nothing and [`decoys`] for
+//! [`case`] for what playing means, [`fates`] for what becomes of the losers, [`twins`] for networks that lose nothing and [`decoys`] for
 //! losses that look much the same.
 
 use self::case::{Case, WantedRule, play_fixed, play_race};
@@ -13,6 +13,7 @@ use crate::traffic::nat::Proto;
 pub mod case;
 pub mod decoys;
 mod facts;
+pub mod fates;
 pub mod twins;
 
 /// The cause's stem.
