@@ -92,6 +92,7 @@ impl Engine {
     /// Takes a reset that such an anomaly earned.
     pub fn ipvs_reset(&mut self, reset: IpvsReset, out: &mut Vec<Output>) {
         let now_ns = reset.time_ns;
+        self.judge_late(now_ns, out);
         self.store.recent.reset(reset);
         let curious = self.waiting_for(|_, wake_ns| wake_ns.is_some());
         self.judge_all(curious, now_ns, out);
@@ -103,8 +104,9 @@ impl Engine {
     }
 
     fn anchor(&mut self, anchor: Anchor, out: &mut Vec<Output>) {
-        let key = self.key(&anchor);
         let now_ns = anchor.time_ns();
+        self.judge_late(now_ns, out);
+        let key = self.key(&anchor);
         let is_drop = anchor.drop().is_some();
         let loss = self.loss(&key, &anchor);
         if let Some(number) = self.index.get(&key) {
@@ -181,6 +183,7 @@ impl Engine {
 
     /// Takes an answer, read at `now_ns`.
     pub fn fact(&mut self, key: FactKey, fact: Fact, now_ns: u64, out: &mut Vec<Output>) {
+        self.judge_late(now_ns, out);
         if let FactKey::Followed { .. } = key {
             self.followed(&key, fact, out);
             return;
@@ -218,8 +221,9 @@ impl Engine {
         }));
     }
 
-    /// Lets time pass: cases that waited too long are judged, counting lines come out.
-    pub fn advance(&mut self, now_ns: u64, out: &mut Vec<Output>) {
+    /// Judges the cases that waited too long. Before every event, not only now and then: what comes too late for
+    /// a case is then too late in a replay as well.
+    fn judge_late(&mut self, now_ns: u64, out: &mut Vec<Output>) {
         let late: Vec<usize> = self
             .waiting
             .iter()
@@ -232,6 +236,11 @@ impl Engine {
             })
             .collect();
         self.judge_all(late, now_ns, out);
+    }
+
+    /// Lets time pass: cases that waited too long are judged, counting lines come out.
+    pub fn advance(&mut self, now_ns: u64, out: &mut Vec<Output>) {
+        self.judge_late(now_ns, out);
         self.store.expire(now_ns);
         for case in &mut self.cases {
             if let State::Told {

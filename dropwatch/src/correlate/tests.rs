@@ -314,6 +314,22 @@ fn missing_facts_are_said_to_be_unknown_and_never_waited_for_in_vain() {
 }
 
 #[test]
+fn what_comes_too_late_is_too_late_without_a_tick_too() {
+    let mut engine = engine();
+    let mut out = Vec::new();
+    let drop = drop_at(SECOND, "IP_RPFILTER", refused(2, 2, false));
+    engine.dropped(drop, &mut out);
+    let Some(Output::Ask(key)) = out.first().cloned() else {
+        panic!("nothing asked: {out:?}");
+    };
+    out.clear();
+    let fact = answer(&key);
+    engine.fact(key, fact, 10 * SECOND, &mut out);
+    assert!(matches!(out[..], [Output::Told(_)]), "{out:?}");
+    assert_eq!(engine.waiting(), 0);
+}
+
+#[test]
 fn memory_is_bounded_and_nothing_is_lost() {
     let mut engine = engine();
     let mut out = Vec::new();
