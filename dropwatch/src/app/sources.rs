@@ -14,8 +14,9 @@ use crate::{
     session::Session,
 };
 
-/// How long the start waits for the counters as they are before the first drop. Usually 1 ms.
-const BASELINE: Duration = Duration::from_millis(100);
+/// How long the start waits for the counters as they are before the first drop. It takes 1 ms, but the first
+/// question ever makes the kernel load a module.
+const BASELINE: Duration = Duration::from_secs(1);
 
 /// Both.
 pub struct Sources<A> {
@@ -54,10 +55,19 @@ pub async fn baseline<A: FnMut(FactKey, Fact) + Send + 'static>(
     for netns in &namespaces {
         sources.facts.ask(FactKey::ConntrackStats { netns: *netns });
     }
-    for _ in namespaces {
+    let mut open = namespaces.len();
+    let mut again = namespaces.len();
+    while open > 0 {
         let Ok(Some((key, fact))) = timeout(BASELINE, answered.recv()).await else {
             break;
         };
+        if again > 0 && matches!(fact, Fact::Unknown { .. }) {
+            // The module took longer than a question may; now it is there.
+            again -= 1;
+            sources.facts.ask(key);
+            continue;
+        }
+        open -= 1;
         session.fact(key, fact, monotonic_ns())?;
     }
     Ok(())
