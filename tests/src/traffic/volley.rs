@@ -31,7 +31,7 @@ pub const DPORT: u16 = 5353;
 pub const PAIRS: u16 = 64;
 
 /// Pairs in a volley of connections: few enough that a listener's queue holds all.
-pub const CONNECTIONS: u16 = 48;
+pub const CONNECTIONS: u16 = 12;
 
 /// When all connections are there whose first packet arrived; a first packet is sent again after a second.
 const UNDISTURBED: Duration = Duration::from_millis(700);
