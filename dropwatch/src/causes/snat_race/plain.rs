@@ -56,7 +56,10 @@ pub fn plain(drop: &Drop, view: &View<'_>) -> Option<Refused> {
     match holder.kind(insertion) {
         Kind::Snat => Some(exhausted(insertion, &holder)),
         Kind::Dnat => Some(dnat_clash(insertion, &holder)),
-        Kind::Duplicate => Some(duplicate(insertion, &holder)),
+        Kind::Duplicate => {
+            let certain = holder.by_kernel || refusal::no_rule(drop, view);
+            Some(duplicate(insertion, certain))
+        }
         Kind::Other => refusal::decided(insertion)
             .then(|| not_inserted(insertion, refusal::sees_clashes(view))),
     }
@@ -95,13 +98,12 @@ fn dnat_clash(insertion: &Insertion, holder: &Holder<'_>) -> Refused {
     }
 }
 
-fn duplicate(insertion: &Insertion, holder: &Holder<'_>) -> Refused {
-    let likely = if holder.by_kernel { "" } else { "Most likely " };
-    let the = if holder.by_kernel { "The" } else { "the" };
+fn duplicate(insertion: &Insertion, certain: bool) -> Refused {
+    let the = if certain { "The" } else { "Most likely the" };
     Refused {
         kind: "duplicate",
         what: format!(
-            "{likely}{the} same packet was there twice at the same moment: another copy of {} was entered by \
+            "{the} same packet was there twice at the same moment: another copy of {} was entered by \
              conntrack first, so this one was dropped. The connection itself goes on.",
             insertion.original
         ),
