@@ -10,6 +10,7 @@ pub mod follow;
 mod ipvs;
 mod link;
 mod lookup;
+mod module;
 mod netlink;
 mod netns;
 mod parse;
