@@ -219,13 +219,15 @@ fn attach(config: &Config) -> Result<(Attached, Decoder)> {
     }
     let btf = KernelBtf::open(&path).map_err(|e| Failure::Unsupported.because(format!("{e:#}")))?;
     let reasons = Reasons::from_btf(&btf);
-    log::debug!("BTF mapped, reasons read");
+    // While the other thread is still parsing.
+    let prepared = load::prepare(&btf, &reasons, &config.kernel)?;
+    log::debug!("BTF mapped, everything looked up");
     let aya_btf = theirs
         .recv()
         .context("the thread that parses BTF failed")?
         .map_err(|e| Failure::Unsupported.because(format!("{}: {e}", path.display())))?;
     log::debug!("BTF parsed for the loader");
-    let attached = load::attach(&btf, &aya_btf, &reasons, &config.kernel)?;
+    let attached = load::attach(&btf, &aya_btf, prepared, &config.kernel)?;
     log::debug!("attached");
     // Since 6.14 the source checks return minus the drop reason; the routing functions around them got
     // an enum for a return type in the same release, which BTF shows.

@@ -55,6 +55,28 @@ pub struct Attached {
     pub late: Late,
 }
 
+/// What is to be tried on this kernel, and with which settings.
+pub struct Prepared {
+    steps: Vec<Step>,
+    globals: Globals,
+    rp_filter_reason: bool,
+}
+
+/// Makes the plan and looks everything up in BTF that the programs need.
+///
+/// # Errors
+///
+/// [`Failure::Unsupported`] when a member of a structure that the drop anchor needs is not there.
+pub fn prepare(btf: &KernelBtf, reasons: &Reasons, settings: &Settings) -> Result<Prepared> {
+    let view = view(btf, reasons);
+    let steps = plan(&view, &settings.forced);
+    Ok(Prepared {
+        globals: Globals::new(btf, reasons, settings, &steps)?,
+        steps,
+        rp_filter_reason: view.rp_filter_reason,
+    })
+}
+
 /// Attaches everything that this kernel offers.
 ///
 /// # Errors
@@ -64,18 +86,20 @@ pub struct Attached {
 pub fn attach(
     btf: &KernelBtf,
     aya_btf: &Btf,
-    reasons: &Reasons,
+    prepared: Prepared,
     settings: &Settings,
 ) -> Result<Attached> {
-    let view = view(btf, reasons);
-    let steps = plan(&view, &settings.forced);
+    let Prepared {
+        steps,
+        globals,
+        rp_filter_reason,
+    } = prepared;
     raise_memlock();
-    let globals = Globals::new(btf, reasons, settings, &steps)?;
     let mut ebpf = create(aya_btf, &globals, settings.ring_bytes)?;
     log::debug!("maps created");
     let mut late = Late::new(Modules::new(&ebpf, globals)?);
     let mut coverage = Coverage {
-        rp_filter_reason: view.rp_filter_reason,
+        rp_filter_reason,
         ..Coverage::default()
     };
     let mut lookups = None;
@@ -135,7 +159,11 @@ fn view(btf: &KernelBtf, reasons: &Reasons) -> View {
                     view.tracepoints.insert(variant.target, args);
                 }
             }
-            Flavour::Fentry | Flavour::Fexit if btf.has_function(variant.target) => {
+            // Of a module that is loaded, nothing is in the kernel itself.
+            Flavour::Fentry | Flavour::Fexit
+                if !variant.module.is_some_and(|m| module::btf_path(m).exists())
+                    && btf.has_function(variant.target) =>
+            {
                 view.functions.push(variant.target);
             }
             Flavour::Fentry | Flavour::Fexit | Flavour::Kprobe | Flavour::CgroupSysctl => {}
