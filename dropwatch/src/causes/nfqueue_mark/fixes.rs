@@ -36,7 +36,7 @@ fn restore(case: &Case<'_>) -> Option<Fix> {
     };
     let first = one.path.first().map(|step| step.rule).or(one.rule)?;
     let command = match language {
-        Language::Iptables => iptables(case, one, first, &same.text, bits, value)?,
+        Language::Iptables => iptables(one, first, &same.text, bits, value)?,
         Language::Nft => nft(one, first, &same.text, bits, value)?,
     };
     let reach = if same.complete {
@@ -81,25 +81,18 @@ fn translates(case: &Case<'_>) -> bool {
 }
 
 fn iptables(
-    case: &Case<'_>,
     one: &Candidate<'_>,
     first: &Rule,
     same: &str,
     bits: u32,
     value: u32,
 ) -> Option<String> {
-    let six = case.drop.packet.as_ref().is_some_and(|p| p.l3 == 6);
-    let program = match (one.chain.backend, six) {
-        (Backend::IptablesLegacy, false) => "iptables-legacy",
-        (Backend::IptablesLegacy, true) => "ip6tables-legacy",
-        (_, false) => "iptables-nft",
-        (_, true) => "ip6tables-nft",
-    };
     let table = one.base.table.rsplit(' ').next()?;
     let number = number(one, first)?;
     let same = spaced(same);
     Some(format!(
-        "{program} -w -t {table} -I {} {number} {same}-j MARK --set-xmark {value:#x}/{bits:#x}",
+        "{} -w -t {table} -I {} {number} {same}-j MARK --set-xmark {value:#x}/{bits:#x}",
+        one.chain.program(),
         one.base.name
     ))
 }

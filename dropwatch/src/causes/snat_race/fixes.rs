@@ -46,8 +46,8 @@ fn random(rule: &NatRule<'_>) -> Option<String> {
     match chain.backend {
         // In its place and in one step: the order of the rules decides, and no packet meets a gap.
         Backend::IptablesLegacy | Backend::IptablesNft => Some(format!(
-            "{backend}-save -c -t nat | sed 's|^\\(\\[[0-9:]*\\] \\)\\?{rule}$|& --random-fully|' | {backend}-restore -c",
-            backend = chain.backend,
+            "{program}-save -c -t nat | sed 's|^\\(\\[[0-9:]*\\] \\)\\?{rule}$|& --random-fully|' | {program}-restore -c",
+            program = chain.program(),
             rule = pattern(&rule.text),
         )),
         // Without its text its matches are not known, and another rule would take its place.

@@ -212,6 +212,17 @@ impl Chain {
             && self.family == other.family
             && self.table == other.table
     }
+
+    /// Name of the program that changes it: `ip6tables-nft`. With `-save` and `-restore` behind it, those of
+    /// iptables.
+    #[must_use]
+    pub fn program(&self) -> &'static str {
+        match (self.backend, self.family) {
+            (Backend::IptablesLegacy, Family::Ip6) => "ip6tables-legacy",
+            (Backend::IptablesNft, Family::Ip6) => "ip6tables-nft",
+            (backend, _) => backend.name(),
+        }
+    }
 }
 
 /// A rule. One that does different things for different packets (a verdict map of nft, or matches behind a
@@ -260,6 +271,31 @@ mod tests {
         assert_eq!(json, expected);
         let back: Ruleset = serde_json::from_str(&json).expect("its own form");
         assert_eq!(back, set);
+    }
+
+    #[test]
+    fn chains_of_ipv6_have_programs_of_their_own() {
+        let program = |backend, family| {
+            let chain = Chain {
+                backend,
+                family,
+                table: "nat".into(),
+                name: "POSTROUTING".into(),
+                base: None,
+                rules: Vec::new(),
+            };
+            chain.program()
+        };
+        assert_eq!(
+            program(Backend::IptablesLegacy, Family::Ip),
+            "iptables-legacy"
+        );
+        assert_eq!(
+            program(Backend::IptablesLegacy, Family::Ip6),
+            "ip6tables-legacy"
+        );
+        assert_eq!(program(Backend::IptablesNft, Family::Ip6), "ip6tables-nft");
+        assert_eq!(program(Backend::Nft, Family::Ip6), "nft");
     }
 
     #[test]
