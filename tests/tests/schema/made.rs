@@ -1,0 +1,240 @@
+//! Lines made by hand: what no recording has.
+
+use dropwatch::correlate::case::{Repeat, Tally};
+use dropwatch::correlate::follow::{Outcomes, Update};
+use dropwatch::model::anchor::{Dev, Drop, Location, Reason, Task};
+use dropwatch::model::coverage::ProbeStatus;
+use dropwatch::model::evidence::{
+    Clash, CtState, Insertion, Lookup, Mode, QueueTrip, Refused, Reinjected, Returned, SourceCheck,
+};
+use dropwatch::model::ipvs::{Endpoint, IpvsConnection, IpvsReply};
+use dropwatch::model::packet::Packet;
+use dropwatch::model::tuple::Tuple;
+use dropwatch::output::clock::Clock;
+use dropwatch::output::json::Json;
+use dropwatch::output::{Counted, Printer, Summary};
+use serde_json::json;
+
+fn drop() -> Drop {
+    Drop {
+        time_ns: 1_000_000_000,
+        cpu: 3,
+        netns: 0,
+        dev: None,
+        iif: 0,
+        reason: Reason {
+            name: None,
+            number: 0,
+        },
+        location: Location {
+            symbol: None,
+            offset: 0,
+            address: u64::MAX,
+        },
+        mark: u32::MAX,
+        len: 0,
+        ethertype: 0,
+        packet: None,
+        task: Task {
+            pid: 0,
+            comm: "swapper/3".into(),
+        },
+        source_check: None,
+        insertion: None,
+        clash: None,
+        queue: None,
+        stack: Vec::new(),
+    }
+}
+
+fn tuple() -> Tuple {
+    Tuple {
+        proto: 17,
+        src: "10.0.0.1".parse().expect("an address"),
+        dst: "10.0.0.2".parse().expect("an address"),
+        sport: 1,
+        dport: 65_535,
+    }
+}
+
+fn packet() -> Packet {
+    Packet {
+        l3: 6,
+        proto: "ICMPv6".into(),
+        src: "fe80::1".parse().expect("an address"),
+        dst: "::ffff:192.0.2.1".parse().expect("an address"),
+        sport: None,
+        dport: None,
+        tcp_flags: None,
+        tcp_seq: None,
+        icmp_type: Some(135),
+        icmp_code: Some(0),
+        ttl: 255,
+        id: None,
+    }
+}
+
+fn reply() -> IpvsReply {
+    let endpoint = |addr: &str, port| Endpoint {
+        addr: addr.parse().expect("an address"),
+        port,
+    };
+    IpvsReply {
+        time_ns: 1_000_000_000,
+        cpu: 0,
+        netns: 0,
+        hook: None,
+        connection: IpvsConnection {
+            proto: 132,
+            client: endpoint("2001:db8::2", 1),
+            service: endpoint("2001:db8::1", u16::MAX),
+            real_server: endpoint("2001:db8::3", 0),
+            flags: u32::MAX,
+            fwmark: 7,
+        },
+        asked: tuple(),
+    }
+}
+
+/// Other packets and checks, the kernel's counts, extreme numbers.
+pub fn made_lines() -> String {
+    let mut text = Vec::new();
+    let mut json = Json::new(&mut text, Clock::default());
+    let mut print = || -> std::io::Result<()> {
+        json.dropped(&drop())?;
+        json.dropped(&Drop {
+            packet: Some(packet()),
+            ..drop()
+        })?;
+        json.dropped(&Drop {
+            dev: Some(Dev {
+                name: "eth0".into(),
+                ifindex: 2,
+            }),
+            packet: Some(Packet {
+                l3: 4,
+                proto: "TCP".into(),
+                src: "192.0.2.1".parse().expect("an address"),
+                dst: "192.0.2.2".parse().expect("an address"),
+                sport: Some(u16::MAX),
+                dport: Some(0),
+                tcp_flags: Some(String::new()),
+                tcp_seq: Some(u32::MAX),
+                icmp_type: None,
+                icmp_code: None,
+                id: Some(u16::MAX),
+                ..packet()
+            }),
+            insertion: Some(Insertion {
+                state: CtState::Related,
+                status: 0x190,
+                zone: 0,
+                original: tuple(),
+                reply: tuple(),
+            }),
+            clash: Some(Clash {
+                status: u32::MAX,
+                reply_side: true,
+                original: tuple(),
+                reply: tuple(),
+            }),
+            queue: Some(QueueTrip {
+                hook: None,
+                l3: 0,
+                queued: None,
+                back: Some(Reinjected {
+                    time_ns: u64::MAX,
+                    mark: u32::MAX,
+                    verdict: 4,
+                    process: drop().task,
+                }),
+            }),
+            stack: vec!["nf_hook_slow".into()],
+            source_check: Some(SourceCheck {
+                martian_handler: true,
+                returned: Some(Returned {
+                    value: -18,
+                    verdict: Refused::ReversePath,
+                    oif: 0,
+                }),
+                mode: Some(Mode {
+                    all: 1,
+                    device: 0,
+                    has_address: true,
+                }),
+                lookup: Some(Lookup {
+                    table: 254,
+                    oif: 3,
+                    error: -101,
+                }),
+            }),
+            ..drop()
+        })?;
+        json.ipvs_reply(&reply())?;
+        json.probe(
+            &ProbeStatus {
+                hook: "ipvs".into(),
+                probe: "ipvs_xmit".into(),
+                symbol: "ip_vs_nat_xmit".into(),
+                flavour: None,
+                attached: false,
+                why: Some("waits for module ip_vs".into()),
+                awaits: Some("ip_vs".into()),
+            },
+            1_500_000_000,
+        )?;
+        json.repeat(
+            &Repeat {
+                case: 1,
+                cause: Some("rp_filter"),
+                title: "refused".into(),
+                count: 1,
+                total: 2,
+            },
+            2_000_000_000,
+        )?;
+        json.update(
+            &Update {
+                case: 1,
+                cause: Some("snat_race"),
+                text: "no packet got through".into(),
+                facts: json!({ "followed": {
+                    "tuple": tuple(),
+                    "through": false,
+                    "after_ms": 10_000,
+                    "resolution_ms": 100,
+                    "state": null,
+                    "answered": false,
+                }}),
+            },
+            2_500_000_000,
+        )?;
+        json.summary(&Summary {
+            time_ns: 3_000_000_000,
+            seconds: 2.0,
+            ledger: None,
+            cases: vec![Tally {
+                case: 1,
+                cause: None,
+                title: "dropped".into(),
+                total: u64::MAX,
+                drops: 0,
+                outcomes: Some(Outcomes {
+                    followed: 1,
+                    never: 1,
+                    ..Outcomes::default()
+                }),
+            }],
+            drops: vec![Counted {
+                reason: "no reason given".into(),
+                location: "0xffffffffffffffff".into(),
+                netns: 0,
+                ifindex: 0,
+                count: u64::MAX,
+                suppressed: 0,
+            }],
+        })
+    };
+    print().expect("writing to memory");
+    String::from_utf8(text).expect("UTF-8")
+}
