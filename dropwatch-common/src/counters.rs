@@ -31,7 +31,7 @@ counters! {
     RP_STASHED = 7,
     /// Refusals that were joined to their drop.
     RP_JOINED = 8,
-    /// Refusals that could not be kept until their drop (table full).
+    /// Refusals that could not be kept until their drop.
     RP_STASH_FAILED = 9,
     /// Writes to a watched sysctl.
     SYSCTL_SEEN = 10,
@@ -41,11 +41,11 @@ counters! {
     QUEUE_SEEN = 12,
     /// Packets that came back from one.
     QUEUE_REINJECTED = 13,
-    /// Packets whose way through a queue could not be kept (table full).
+    /// Packets whose way through a queue could not be kept.
     QUEUE_STASH_FAILED = 14,
     /// Clashes of conntrack entries.
     CLASH_SEEN = 15,
-    /// Clashes that could not be kept until their drop (table full).
+    /// Clashes that could not be kept until their drop.
     CLASH_STASH_FAILED = 16,
     /// Replies and resets of connections whose conntrack entry IPVS detached: all of them.
     IPVS_SEEN = 17,
@@ -53,7 +53,7 @@ counters! {
     IPVS_SUBMITTED = 18,
     /// Those that did not fit into the ring buffer.
     IPVS_RING_FULL = 19,
-    /// Connections that could not be remembered (table full).
+    /// Connections that could not be remembered.
     IPVS_STASH_FAILED = 20,
 }
 

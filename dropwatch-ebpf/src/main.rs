@@ -2,6 +2,10 @@
 //!
 //! One generic body per hook, thin entry points per flavour: see [`hooks`]. The loader decides which entry
 //! point to load and fills the globals in [`maps`] before.
+#![expect(
+    clippy::needless_borrows_for_generic_args,
+    reason = "a value given to a map by itself is copied on the stack of 512 bytes"
+)]
 #![no_std]
 #![no_main]
 

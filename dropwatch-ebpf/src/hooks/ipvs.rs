@@ -150,7 +150,8 @@ fn replied<C: Call>(ctx: &C) {
 /// Counts every one; sends on the first of its kind of each connection.
 #[inline(always)]
 fn tell<M: Mem>(slot: *mut Detached, event: u32, skb: &Skb<M>, cp: Ptr<M>, hook: u32, flow: &Flow) {
-    // SAFETY: a live slot of the map; what another CPU writes at the same time is the same.
+    // SAFETY: a live slot of the map, whose words are read and written whole; two CPUs at once can at worst send
+    // an event twice.
     let known = unsafe { &mut *slot };
     if known.ports != ports(cp) {
         return;
@@ -167,11 +168,12 @@ fn tell<M: Mem>(slot: *mut Detached, event: u32, skb: &Skb<M>, cp: Ptr<M>, hook:
     if known.told & event != 0 {
         return;
     }
-    known.told |= event;
+    // Without room the next one of the connection is told.
     let Some(mut place) = emit::reserve::<Ipvs>() else {
         count(counters::IPVS_RING_FULL);
         return;
     };
+    known.told |= event;
     let record = place.record();
     record.header = Ipvs::header();
     // SAFETY: helpers without preconditions.

@@ -3,7 +3,7 @@
 //! `nf_queue` (net/netfilter/nf_queue.c) runs only for packets that a rule queues: mark, queue number and
 //! hook are read there and kept until it returns. Within it `nf_queue_entry_get_refs` tells the entry that
 //! the packet waits in; it is also called for each segment of a GSO packet, while the entry still names the
-//! whole one. `nfqnl_reinject` (net/netfilter/nfnetlink_queue.c, 6.12 and later) gets that entry back with the
+//! whole one. `nfqnl_reinject` (net/netfilter/nfnetlink_queue.c, 6.1 and later) gets that entry back with the
 //! verdict, in the queue program's own context; what follows, the drop included, happens inside it.
 
 use aya_ebpf::{
@@ -58,7 +58,7 @@ pub fn nfqueue_entry_fentry(ctx: FEntryContext) -> i32 {
     0
 }
 
-/// `nfqnl_reinject(entry, verdict)`, 6.12 to 7.2; `nf_reinject` before that has the same arguments.
+/// `nfqnl_reinject(entry, verdict)`, 6.1 to 7.2; `nf_reinject` of 5.10 has the same arguments.
 #[fentry(function = "nfqnl_reinject")]
 pub fn nfqueue_reinject_fentry(ctx: FEntryContext) -> i32 {
     reinjected(&ctx);
@@ -151,15 +151,19 @@ pub fn trip<M: Mem>(skb: &Skb<M>) -> Trip {
         return NO_TRIP;
     }
     let id = skb.0.id();
+    // First what is going on now: a packet that came back from one queue may be refused by the next.
+    // SAFETY: read at once; it is there while `nf_queue` runs for this very packet, and one that was forgotten
+    // there is too old.
+    if let Some(queued) = unsafe { QUEUED.get(id) }
+        && fresh(queued.time_ns)
+    {
+        return REFUSED;
+    }
     // SAFETY: read at once; see `fill` for what excludes another packet's.
     if let Some(kept) = unsafe { REINJECTED.get(id) }
         && fresh(kept.time_ns)
     {
         return BACK;
-    }
-    // SAFETY: only asked whether it is there.
-    if unsafe { QUEUED.get(id) }.is_some() {
-        return REFUSED;
     }
     NO_TRIP
 }

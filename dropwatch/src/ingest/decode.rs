@@ -135,7 +135,7 @@ impl Decoder {
     }
 
     /// Names of the functions on a stack. Frames without a name (those of eBPF programs may have none) are left
-    /// out, and so are those before the function that freed the packet.
+    /// out.
     fn stack(&self, frames: &[u64]) -> Vec<String> {
         let symbols = self.symbols.wait();
         let names = frames.iter().filter_map(|address| symbols.find(*address));
