@@ -4,7 +4,7 @@ use anyhow::Result;
 
 use super::{
     load::chain,
-    module::{Modules, btf_path},
+    module::{self, Modules},
     plan::Step,
 };
 use crate::{
@@ -39,7 +39,7 @@ impl Late {
         let waiting = std::mem::take(&mut self.waiting);
         let (here, away): (Vec<_>, Vec<_>) = waiting
             .into_iter()
-            .partition(|(module, _)| btf_path(module).exists());
+            .partition(|(module, _)| module::is_ready(module));
         self.waiting = away;
         if here.is_empty() {
             return Vec::new();
@@ -82,8 +82,11 @@ impl Late {
     /// What waits for its module.
     pub fn awaited(&self) -> impl Iterator<Item = ProbeStatus> {
         self.waiting.iter().map(|(module, step)| ProbeStatus {
-            why: Some(format!("waits for module {module}")),
-            awaits: Some((*module).into()),
+            why: Some(match module::lacks_btf(module) {
+                true => format!("module {module} is loaded, but has no BTF"),
+                false => format!("waits for module {module}"),
+            }),
+            awaits: (!module::lacks_btf(module)).then(|| (*module).into()),
             ..status(module, step, Err(String::new()))
         })
     }

@@ -64,6 +64,24 @@ pub fn btf_path(module: &str) -> PathBuf {
     Path::new(FOLDER).join(module)
 }
 
+/// Whether programs can be put on a module's functions now. While it is still starting, its BTF is there
+/// already, but the kernel takes no programs for it (`btf_try_get_module`, kernel/bpf/btf.c, v6.12).
+#[must_use]
+pub fn is_ready(module: &str) -> bool {
+    btf_path(module).exists() && is_live(module)
+}
+
+/// Whether a module is loaded for good, but without BTF (`CONFIG_DEBUG_INFO_BTF_MODULES`, 5.11).
+#[must_use]
+pub fn lacks_btf(module: &str) -> bool {
+    is_live(module) && !btf_path(module).exists()
+}
+
+fn is_live(module: &str) -> bool {
+    std::fs::read_to_string(format!("/sys/module/{module}/initstate"))
+        .is_ok_and(|state| state.trim() == "live")
+}
+
 /// Whether the running kernel can load modules.
 #[must_use]
 pub fn supported() -> bool {

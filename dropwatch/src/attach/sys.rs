@@ -83,7 +83,7 @@ pub fn attach(program: BorrowedFd<'_>) -> io::Result<OwnedFd> {
 ///
 /// # Errors
 ///
-/// The kernel's; `NotFound` when no such module has BTF.
+/// The kernel's; `NotFound` when no such module has BTF, `PermissionDenied` without `CAP_SYS_ADMIN`.
 pub fn module_btf(module: &str) -> io::Result<OwnedFd> {
     let mut id = 0;
     loop {
@@ -100,8 +100,9 @@ pub fn module_btf(module: &str) -> io::Result<OwnedFd> {
         let mut attr = zeroed();
         attr.__bindgen_anon_6.__bindgen_anon_1.btf_id = id;
         // It may have gone meanwhile.
-        let Ok(btf) = descriptor(bpf_cmd::BPF_BTF_GET_FD_BY_ID, &mut attr) else {
-            continue;
+        let btf = match descriptor(bpf_cmd::BPF_BTF_GET_FD_BY_ID, &mut attr) {
+            Err(e) if e.raw_os_error() == Some(libc::ENOENT) => continue,
+            other => other?,
         };
         if name_of(&btf)?.as_bytes() == module.as_bytes() {
             return Ok(btf);
