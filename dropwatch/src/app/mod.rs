@@ -39,6 +39,7 @@ use crate::{
     kernel::{
         btf::{KernelBtf, vmlinux_path},
         caps,
+        modules::LoadedModules,
         reasons::Reasons,
         symbols::Symbols,
     },
@@ -136,6 +137,7 @@ async fn live(config: &Config) -> Result<()> {
     memory::release();
 
     let mut watch = LookupWatch::default();
+    let mut loaded = LoadedModules::read();
     let deadline = config.duration.map(|d| tokio::time::Instant::now() + d);
     let mut tick = interval(TICK);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -155,8 +157,8 @@ async fn live(config: &Config) -> Result<()> {
                 counters.advance()?;
                 watch.tick(&mut attached, &mut counters)?;
                 let news = attached.late.advance(None);
-                if !news.is_empty() {
-                    // The module's functions have names now.
+                if loaded.changed() {
+                    // Functions of modules without a hook free packets too: theirs are the names of rules.
                     decoder.renew(symbols_aside());
                 }
                 for status in news {

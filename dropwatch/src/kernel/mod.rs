@@ -3,5 +3,6 @@
 pub mod btf;
 pub mod caps;
 pub mod layout;
+pub mod modules;
 pub mod reasons;
 pub mod symbols;
