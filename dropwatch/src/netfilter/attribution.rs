@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{
-    Answer, Candidate, Candidates, Packet,
+    Answer, Candidate, Candidates, Packet, Passed,
     place::{By, Place},
     queued_by, suspects as suspects_of,
 };
@@ -11,6 +11,9 @@ use crate::{
     facts::ruleset::{Chain, Family, Ruleset, Subsystem, Target},
     model::{anchor::Drop, hook::Hook},
 };
+
+/// `NF_REPEAT` (include/uapi/linux/netfilter.h).
+const NF_REPEAT: u32 = 4;
 
 /// Rules shown at most where it cannot be told which one it was.
 const MOST_SHOWN: usize = 5;
@@ -174,19 +177,19 @@ pub fn rule_json(one: &Candidate<'_>) -> Value {
     })
 }
 
-/// The packet as it was at the drop; `after` is the priority that it was queued at, if it came back there.
+/// The packet as it was at the drop; `after` is how far it had come if it came back from a queue there.
 #[must_use]
-pub fn packet_at(drop: &Drop, hook: Hook, after: Option<i64>) -> Option<Packet> {
+pub fn packet_at(drop: &Drop, hook: Hook, after: Option<Passed>) -> Option<Packet> {
     Some(Packet {
         after,
         ..Packet::at_drop(drop, hook)?
     })
 }
 
-/// The hooks that the packet can have been dropped at, with the priority that it had come to. Where only is known
+/// The hooks that the packet can have been dropped at, with how far it had come. Where only is known
 /// that it came back from a queue, that is wherever rules queue such packets.
 #[must_use]
-pub fn hooks(drop: &Drop, place: &Place, set: &Ruleset) -> Vec<(Hook, Option<i64>)> {
+pub fn hooks(drop: &Drop, place: &Place, set: &Ruleset) -> Vec<(Hook, Option<Passed>)> {
     if place.by != By::Reinject {
         return place.hook.map(|hook| (hook, None)).into_iter().collect();
     }
@@ -199,7 +202,7 @@ pub fn hooks(drop: &Drop, place: &Place, set: &Ruleset) -> Vec<(Hook, Option<i64
     ];
     let known = place.hook;
     let number = drop.queue.as_ref().and_then(|trip| trip.queued.as_ref());
-    let mut found: Vec<(Hook, Option<i64>)> = Vec::new();
+    let mut found: Vec<(Hook, Option<Passed>)> = Vec::new();
     for hook in all
         .into_iter()
         .filter(|hook| known.is_none_or(|known| known == *hook))
@@ -213,17 +216,47 @@ pub fn hooks(drop: &Drop, place: &Place, set: &Ruleset) -> Vec<(Hook, Option<i64
             ..dropped
         };
         let numbers = number.map_or_else(|| numbers(set), |queued| vec![queued.queue]);
-        let rules = numbers
+        let rules: Vec<Candidates<'_>> = numbers
             .iter()
-            .flat_map(|n| queued_by(set, &queued, *n, None).list);
-        let after = rules
-            .filter_map(|one| one.base.base.as_ref().map(|base| base.priority))
-            .min();
+            .map(|number| queued_by(set, &queued, *number, None))
+            .collect();
+        let bases: Vec<&Chain> = rules
+            .iter()
+            .flat_map(|found| &found.list)
+            .map(|one| one.base)
+            .collect();
+        let sure = rules.iter().all(|found| found.complete) && !repeats(drop);
+        let after = passed(set, &bases).map(|passed| Passed {
+            chain: passed.chain.filter(|_| sure),
+            ..passed
+        });
         if known.is_some() || after.is_some() {
             found.push((hook, after));
         }
     }
     found
+}
+
+/// What is behind a packet that one of these base chains queued.
+fn passed(set: &Ruleset, bases: &[&Chain]) -> Option<Passed> {
+    let below = bases
+        .iter()
+        .filter_map(|chain| chain.base.as_ref().map(|base| base.priority))
+        .min()?;
+    let first = *bases.first()?;
+    let one = bases.iter().all(|chain| std::ptr::eq(*chain, first));
+    let mut chains = set.chains.iter();
+    let chain = chains.position(|chain| std::ptr::eq(chain, first));
+    Some(Passed {
+        below,
+        chain: chain.filter(|_| one),
+    })
+}
+
+/// Whether the program did not say that the packet goes on behind the chain that queued it.
+fn repeats(drop: &Drop) -> bool {
+    let back = drop.queue.as_ref().and_then(|trip| trip.back.as_ref());
+    back.is_none_or(|back| back.kind() == NF_REPEAT)
 }
 
 /// Queue numbers that rules can have sent the packet to at the hook that it was dropped at.

@@ -13,12 +13,6 @@ pub fn used_mark_bits(set: &Ruleset) -> u32 {
     })
 }
 
-/// The other bits. Where not all rules could be read ([`Ruleset::is_complete`]) some of them may be in use.
-#[must_use]
-pub fn free_mark_bits(set: &Ruleset) -> u32 {
-    !used_mark_bits(set)
-}
-
 /// As many bits outside `used` as wanted: the lowest that are side by side, else the lowest ones. `None`
 /// where there are not enough.
 #[must_use]

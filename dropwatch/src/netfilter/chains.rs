@@ -36,6 +36,7 @@ impl<'a> Chains<'a> {
         let chains = self.set.chains.iter().enumerate();
         let mut bases: Vec<_> = chains
             .filter(|(_, chain)| packet.is_seen_by(chain.family))
+            .filter(|(at, _)| packet.after.is_none_or(|after| after.chain != Some(*at)))
             .filter_map(|(at, chain)| Some((at, comes_to(chain, packet)?)))
             .collect();
         bases.sort_by_key(|(at, _)| priority(self.get(*at)));
@@ -119,7 +120,11 @@ pub(super) fn priority(chain: &Chain) -> i64 {
 /// Whether a packet comes to a base chain; `None` for no, and for chains that are none.
 fn comes_to(chain: &Chain, packet: &Packet) -> Option<Answer> {
     let base = chain.base.as_ref()?;
-    if base.hook != packet.hook || packet.after.is_some_and(|after| base.priority < after) {
+    if base.hook != packet.hook
+        || packet
+            .after
+            .is_some_and(|after| base.priority < after.below)
+    {
         return None;
     }
     // Such chains see what opens a connection.

@@ -23,11 +23,11 @@ mod walk;
 
 pub use answer::Answer;
 pub use attribution::{Attribution, describe, hooks, packet_at, queue_numbers, rule_json};
-pub use bits::{free_mark_bits, propose_mask, used_mark_bits};
+pub use bits::{propose_mask, used_mark_bits};
 pub use blame::{MarkBlame, because_of_mark};
 pub use candidates::{Candidate, Candidates, Step};
 pub use find::{NatRule, destination_rule, queued_by, translated_by};
 pub use judge::judge;
-pub use packet::Packet;
+pub use packet::{Packet, Passed};
 pub use place::{By, Place, after_queue};
 pub use suspects::suspects;

@@ -7,6 +7,16 @@ use crate::{
     model::anchor::Drop,
 };
 
+/// What a packet that comes back from a queue does not meet again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Passed {
+    /// Base chains of a lower priority.
+    pub below: i64,
+    /// Base chain that queued it, as its place in the rule set; `None` where that is not known, or where the program
+    /// sent the packet through it once more (`NF_REPEAT`).
+    pub chain: Option<usize>,
+}
+
 /// A packet at a hook; `None` is unknown.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Packet {
@@ -14,8 +24,8 @@ pub struct Packet {
     pub family: Family,
     /// Hook.
     pub hook: Hook,
-    /// Base chains of a lower priority are known to be passed: it was queued behind them.
-    pub after: Option<i64>,
+    /// How far it had come when it was queued.
+    pub after: Option<Passed>,
     /// Device that it came in by.
     pub in_dev: Option<String>,
     /// Device that it leaves by.

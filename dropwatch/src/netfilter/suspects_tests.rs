@@ -1,6 +1,7 @@
 use serde_json::json;
 
 use super::super::answer::Answer::{Maybe, Yes};
+use super::super::packet::Passed;
 use super::super::samples::{KUBE_FIREWALL, legacy, nft, rule, tcp};
 use super::*;
 use crate::facts::ruleset::{Hook, State, Unreadable};
@@ -256,13 +257,23 @@ fn hooks_families_and_subsystems_are_kept_apart() {
         ["INPUT: INPUT -p tcp -j DROP!"]
     );
     let queued = Packet {
-        after: Some(0),
+        after: Some(Passed {
+            below: 0,
+            chain: None,
+        }),
         ..packet
     };
     assert_eq!(
         brief(&suspects(&set, &queued, None)),
         ["INPUT: INPUT -p tcp -j DROP!"]
     );
+    // The chain that queued it is behind it, whatever it has in front of the queue's rule.
+    let chain = set.chains.iter().position(|chain| chain.name == "INPUT");
+    let behind = Packet {
+        after: Some(Passed { below: 0, chain }),
+        ..queued
+    };
+    assert!(brief(&suspects(&set, &behind, None)).is_empty());
 }
 
 #[test]
