@@ -2,18 +2,21 @@
 
 use crate::facts::Netns;
 
-/// A command, run in a namespace; as it is in the tracer's own.
+/// A command, run in a namespace; as it is in the tracer's own. Where the way into it is not known, one that fails
+/// before it changes anything.
 #[must_use]
 pub fn inside(netns: Option<&Netns>, command: &str) -> String {
-    let Some(netns) = netns.filter(|n| !n.own) else {
+    if netns.is_some_and(|n| n.own) {
         return command.to_owned();
-    };
-    let enter = match (&netns.name, &netns.path) {
+    }
+    let (name, path) = netns.map_or((&None, &None), |n| (&n.name, &n.path));
+    let enter = match (name, path) {
         (Some(name), Some(path)) if path.starts_with("/run/netns/") => {
             format!("ip netns exec {}", quoted(name))
         }
         (_, Some(path)) => format!("nsenter --net={}", quoted(path)),
-        _ => return command.to_owned(),
+        // Words that no shell finds a namespace by: nothing is changed in another one.
+        _ => "nsenter --net=NETNS_OF_THE_PACKET".to_owned(),
     };
     // What enters a namespace starts one program: a pipe needs a shell of its own there.
     if command.contains(['|', '&', ';', '<', '>']) {
@@ -54,5 +57,14 @@ mod tests {
         );
         let own = Netns { own: true, ..netns };
         assert_eq!(inside(Some(&own), "a | c"), "a | c");
+    }
+
+    #[test]
+    fn without_a_way_in_nothing_is_run_outside() {
+        assert_eq!(
+            inside(Some(&Netns::default()), "a"),
+            "nsenter --net=NETNS_OF_THE_PACKET a"
+        );
+        assert_eq!(inside(None, "a"), "nsenter --net=NETNS_OF_THE_PACKET a");
     }
 }

@@ -10,15 +10,11 @@ use crate::{
     },
     model::{
         anchor::{Drop, Task},
-        evidence::QueueTrip,
+        evidence::{QueueTrip, Reinjected},
         explanation::{Line, Source},
     },
     netfilter::{self, Attribution, By, Place},
 };
-
-/// `NF_DROP`, and the bits of a verdict that are the verdict (include/uapi/linux/netfilter.h).
-const NF_DROP: u32 = 0;
-const VERDICT_MASK: u32 = 0xff;
 
 /// Longer than a packet on the usual wire: a GSO packet that stands for several.
 const WIRE: u32 = 1514;
@@ -47,12 +43,7 @@ pub fn subject(drop: &Drop) -> u64 {
     };
     let hook = place.hook.map_or(0, |hook| hook as u64 + 1);
     let queue = match drop.queue.as_ref() {
-        Some(trip) => {
-            1 + trip
-                .back
-                .as_ref()
-                .map_or(0, |b| u64::from(b.verdict & VERDICT_MASK) + 1)
-        }
+        Some(trip) => 1 + trip.back.as_ref().map_or(0, |b| u64::from(b.kind()) + 1),
         None => 0,
     };
     let more = match place.by {
@@ -172,7 +163,7 @@ fn look_at_rules() -> String {
 
 fn program_said_drop(trip: Option<&QueueTrip>) -> bool {
     trip.and_then(|t| t.back.as_ref())
-        .is_some_and(|back| back.verdict & VERDICT_MASK == NF_DROP)
+        .is_some_and(Reinjected::is_drop)
 }
 
 /// Whether it is the GSO packet itself, and not one of its segments: those never were in `nf_queue`.
@@ -285,7 +276,7 @@ fn trip_words(trip: &QueueTrip) -> String {
             "{queued}, given back by {}[{}] with verdict {} and mark {:#x}",
             b.process.comm,
             b.process.pid,
-            b.verdict & VERDICT_MASK,
+            b.kind(),
             b.mark
         ),
         None => queued,

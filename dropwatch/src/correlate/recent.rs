@@ -13,6 +13,9 @@ const MOST: usize = 4096;
 /// How long an event is remembered.
 const MEMORY_NS: u64 = 10_000_000_000;
 
+/// How long after a wrong reply a drop can be that reply's or its reset's: both follow at once.
+const LINK_WITHIN_NS: u64 = 1_000_000_000;
+
 /// The last events.
 #[derive(Debug, Default)]
 pub struct Recent {
@@ -67,7 +70,7 @@ impl Recent {
             .is_some_and(|flags| flags.contains("RST"));
         self.replies.iter().rev().find(|reply| {
             let c = &reply.connection;
-            reply.time_ns <= drop.time_ns
+            (reply.time_ns..reply.time_ns + LINK_WITHIN_NS).contains(&drop.time_ns)
                 && packet.is_proto(c.proto)
                 && (goes(c.service, c.client) || reset && goes(c.client, c.real_server))
         })

@@ -155,6 +155,20 @@ pub struct Reinjected {
     pub process: Task,
 }
 
+impl Reinjected {
+    /// The verdict without what rides in its upper bits (`NF_VERDICT_MASK`, include/uapi/linux/netfilter.h).
+    #[must_use]
+    pub fn kind(&self) -> u32 {
+        self.verdict & 0xff
+    }
+
+    /// Whether the program itself wanted the packet dropped: `NF_DROP`.
+    #[must_use]
+    pub fn is_drop(&self) -> bool {
+        self.kind() == 0
+    }
+}
+
 /// A process wrote a watched sysctl.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SysctlWrite {

@@ -34,9 +34,13 @@ pub(super) fn summary(case: &Case<'_>) -> String {
         )
     };
     let came = match (case.reset, case.client_drop) {
-        (Some(_), _) => "; the client knows no such connection and reset it",
-        (None, Some(_)) => "; the client has no socket for it and dropped it",
-        (None, None) => "",
+        (Some(_), _) => "; the client knows no such connection and reset it".into(),
+        (None, Some(drop)) => match drop.reason.name.as_deref() {
+            Some("NO_SOCKET") => "; the client has no socket for it and dropped it".into(),
+            Some(reason) => format!("; it was dropped on its way ({reason})"),
+            None => format!("; it was dropped on its way ({})", drop.reason.number),
+        },
+        (None, None) => String::new(),
     };
     format!(
         "{} asked for {}, which was translated to the IPVS service {}. The reply of real server {} leaves from {}: \

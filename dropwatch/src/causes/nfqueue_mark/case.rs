@@ -13,12 +13,6 @@ use crate::{
     netfilter::{self, Candidate, Packet, Place},
 };
 
-/// `NF_DROP` (include/uapi/linux/netfilter.h): then the program itself wanted it so.
-const NF_DROP: u32 = 0;
-
-/// Bits of a verdict that are the verdict: `NF_VERDICT_MASK`.
-const VERDICT_MASK: u32 = 0xff;
-
 /// What a queue program changed in a packet's mark.
 #[derive(Clone, Copy)]
 pub(super) struct Change<'a> {
@@ -35,8 +29,7 @@ impl<'a> Change<'a> {
     pub(super) fn of(drop: &'a Drop) -> Option<Self> {
         let trip = drop.queue.as_ref()?;
         let (queued, back) = (trip.queued.as_ref()?, trip.back.as_ref()?);
-        let wanted = back.verdict & VERDICT_MASK == NF_DROP;
-        (!wanted && queued.mark != back.mark).then_some(Self {
+        (!back.is_drop() && queued.mark != back.mark).then_some(Self {
             queue: queued.queue,
             before: queued.mark,
             after: back.mark,

@@ -13,15 +13,18 @@ use crate::{
 
 /// The changes that end it, the one to take first.
 pub(super) fn fixes(case: &Case<'_>) -> Vec<Fix> {
-    let mut fixes: Vec<Fix> = restore(case).into_iter().collect();
-    fixes.push(mask(case));
+    let mut fixes = vec![mask(case)];
+    if let Some((fix, exact)) = restore(case) {
+        // One that also lets packets past the rule that were never queued is not the first choice.
+        fixes.insert(usize::from(!exact), fix);
+    }
     fixes[0].primary = true;
     fixes
 }
 
 /// A rule just before the one that looks at the mark, which gives the bits back the values that they were queued
-/// with.
-fn restore(case: &Case<'_>) -> Option<Fix> {
+/// with; whether it reaches no others.
+fn restore(case: &Case<'_>) -> Option<(Fix, bool)> {
     let one = case.rule()?;
     let hook = one.base.base.as_ref()?.hook;
     let bits = case.deadly();
@@ -40,11 +43,11 @@ fn restore(case: &Case<'_>) -> Option<Fix> {
         Language::Nft => nft(one, first, &same.text, bits, value)?,
     };
     let reach = if same.complete {
-        "It touches the packets that go to the queue and no others"
+        "It touches what the queue's rule asks for, queued or not, and nothing else"
     } else {
         "What the queue's rule asks for could not be said in full: it also touches packets that were never queued"
     };
-    Some(Fix {
+    let fix = Fix {
         title: format!(
             "Give bits {bits:#x} back the value {value:#x} before the rule looks at them"
         ),
@@ -55,7 +58,8 @@ fn restore(case: &Case<'_>) -> Option<Fix> {
              it to what makes the rules at boot; the lasting cure is the program's mask."
         )),
         primary: false,
-    })
+    };
+    Some((fix, same.complete))
 }
 
 /// What the rules ask for that lead to the queue.
@@ -65,6 +69,7 @@ fn queued_tests(case: &Case<'_>, queued: &Candidate<'_>, language: Language, to:
         language,
         to,
         translated: at != Some(to) && translates(case),
+        changed: case.change.bits(),
         l3: case.drop.packet.as_ref().map_or(4, |p| p.l3),
     };
     let steps = queued.path.iter().map(|step| step.rule);

@@ -3,6 +3,7 @@
 //! Limits: tests of single values; what cannot be said is left out, and the caller is told.
 
 use crate::{
+    causes::shell,
     facts::ruleset::{Addresses, Match, State, Test, protocol},
     model::hook::Hook,
 };
@@ -31,14 +32,16 @@ pub(super) struct Way {
     pub(super) to: Hook,
     /// The destination may have been translated in between: ask conntrack what it was.
     pub(super) translated: bool,
+    /// Bits of the mark that are no longer as they were.
+    pub(super) changed: u32,
     /// IP version.
     pub(super) l3: u8,
 }
 
-/// Says the tests of rules that lead one to the other. Marks are left to the caller.
+/// Says the tests of rules that lead one to the other.
 pub(super) fn render<'a>(tests: impl Iterator<Item = &'a Match>, way: Way) -> Rendered {
     let tests: Vec<&Match> = tests
-        .filter(|one| !matches!(one.test, Test::Mark(_) | Test::IpVersion(_)))
+        .filter(|one| !matches!(one.test, Test::IpVersion(_)))
         .collect();
     // The protocol comes first: ports mean nothing without it.
     let proto = tests.iter().find_map(|one| match &one.test {
@@ -82,6 +85,14 @@ fn word(one: &Match, way: Way, proto: Option<&str>) -> Option<String> {
     };
     let ip = if way.l3 == 6 { "ip6" } else { "ip" };
     Some(match &one.test {
+        Test::Mark(mark) if mark.mask & way.changed == 0 => {
+            let (value, mask) = (single(&mark.values)?, mark.mask);
+            match (iptables, one.negated) {
+                (true, _) => format!("-m mark {not}--mark {value:#x}/{mask:#x}"),
+                (false, false) => format!("meta mark and {mask:#x} == {value:#x}"),
+                (false, true) => format!("meta mark and {mask:#x} != {value:#x}"),
+            }
+        }
         Test::Source(list) => {
             let address = prefix(list)?;
             match iptables {
@@ -118,7 +129,7 @@ fn word(one: &Match, way: Way, proto: Option<&str>) -> Option<String> {
             let seen = matches!(way.to, Hook::Prerouting | Hook::Input | Hook::Forward);
             let name = names.first().filter(|_| names.len() == 1 && seen)?;
             match iptables {
-                true => format!("{not}-i {}", name.replace('*', "+")),
+                true => format!("{not}-i {}", shell::quoted(&name.replace('*', "+"))),
                 false => format!("iifname {not}\"{}\"", name.replace('+', "*")),
             }
         }
@@ -126,7 +137,7 @@ fn word(one: &Match, way: Way, proto: Option<&str>) -> Option<String> {
             let seen = matches!(way.to, Hook::Forward | Hook::Output | Hook::Postrouting);
             let name = names.first().filter(|_| names.len() == 1 && seen)?;
             match iptables {
-                true => format!("{not}-o {}", name.replace('*', "+")),
+                true => format!("{not}-o {}", shell::quoted(&name.replace('*', "+"))),
                 false => format!("oifname {not}\"{}\"", name.replace('+', "*")),
             }
         }
@@ -145,6 +156,13 @@ fn word(one: &Match, way: Way, proto: Option<&str>) -> Option<String> {
 fn prefix(list: &[Addresses]) -> Option<String> {
     match list {
         [one @ Addresses::Prefix(..)] => Some(one.to_string()),
+        _ => None,
+    }
+}
+
+fn single(values: &[(u32, u32)]) -> Option<u32> {
+    match values {
+        [(first, last)] if first == last => Some(*first),
         _ => None,
     }
 }
@@ -179,6 +197,7 @@ mod tests {
             language,
             to: Hook::Input,
             translated,
+            changed: 0x8000,
             l3: 4,
         };
         render(tests.iter(), way)
@@ -199,13 +218,13 @@ mod tests {
         let said = say(&tests(), Language::Iptables, false);
         assert_eq!(
             said.text,
-            "-p tcp -m tcp --dport 80 ! -s 10.0.0.0/8 -i lxc+"
+            "-p tcp -m tcp --dport 80 ! -s 10.0.0.0/8 -i lxc+ -m mark --mark 0x1/0x1"
         );
         assert!(said.complete);
         let said = say(&tests(), Language::Nft, false);
         assert_eq!(
             said.text,
-            "meta l4proto tcp tcp dport 80 ip saddr != 10.0.0.0/8 iifname \"lxc*\""
+            "meta l4proto tcp tcp dport 80 ip saddr != 10.0.0.0/8 iifname \"lxc*\" meta mark and 0x1 == 0x1"
         );
         let said = say(&tests()[..2], Language::Iptables, true);
         assert_eq!(said.text, "-p tcp -m conntrack --ctorigdstport 80");
@@ -218,6 +237,11 @@ mod tests {
         let other = [Match::is(Test::Other("-m recent".into()))];
         let said = say(&other, Language::Iptables, false);
         assert_eq!((said.text.as_str(), said.complete), ("", false));
+        let changed = [Match::is(Test::mark(0x8000, 0xc000))];
+        assert!(
+            !say(&changed, Language::Nft, false).complete,
+            "the program changed what it asks for"
+        );
         let two = [Match::is(Test::DestinationPort(vec![(1, 2), (5, 5)]))];
         assert!(!say(&two, Language::Nft, false).complete);
         let out = [Match::is(Test::OutDevice(vec!["eth0".into()]))];

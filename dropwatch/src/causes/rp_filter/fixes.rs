@@ -108,7 +108,11 @@ fn persist(case: &Case<'_>) -> Option<Fix> {
 }
 
 fn route(case: &Case<'_>) -> Fix {
-    let command = format!("ip route replace {}/32 dev {}", case.source, case.dev.name);
+    let command = format!(
+        "ip route replace {}/32 dev {}",
+        case.source,
+        shell::quoted(&case.dev.name)
+    );
     Fix {
         title: format!("Give {} a route of its own by {}", case.source, case.dev.name),
         commands: vec![case.inside(&command)],
@@ -124,11 +128,12 @@ fn route(case: &Case<'_>) -> Fix {
 
 /// A dot in a device's name would be taken for a separator, so such keys are written with slashes.
 fn set(device: &str, value: i32) -> String {
-    if device.contains('.') {
-        format!("sysctl -w net/ipv4/conf/{device}/rp_filter={value}")
+    let word = if device.contains('.') {
+        format!("net/ipv4/conf/{device}/rp_filter={value}")
     } else {
-        format!("sysctl -w net.ipv4.conf.{device}.rp_filter={value}")
-    }
+        format!("net.ipv4.conf.{device}.rp_filter={value}")
+    };
+    format!("sysctl -w {}", shell::quoted(&word))
 }
 
 impl Case<'_> {

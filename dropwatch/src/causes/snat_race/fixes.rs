@@ -49,19 +49,35 @@ fn random(rule: &NatRule<'_>) -> Option<String> {
             "{program}-save -c -t nat | sed 's|^\\(\\[[0-9:]*\\] \\)\\?{rule}$|& --random-fully|' | {program}-restore -c",
             program = chain.program(),
             rule = pattern(&rule.text),
-        )),
+        ))
+        // Where nft read the table for want of iptables-nft-save, the text is nft's.
+        .filter(|_| rule.text.starts_with("-A ")),
         // Without its text its matches are not known, and another rule would take its place.
         Backend::Nft => {
             let handle = rule.handle?;
-            let text = rule.text.split(" # ").next()?.trim();
-            (!text.is_empty()).then(|| {
-                format!(
-                    "nft replace rule {} {} handle {handle} {text} fully-random",
-                    chain.table, chain.name
-                )
-            })
+            let text = with_random(rule.text.split(" # ").next()?.trim())?;
+            // Its comparisons, comments and quotes are words for nft, not for the shell.
+            let statement = format!(
+                "replace rule {} {} handle {handle} {text}",
+                chain.table, chain.name
+            );
+            Some(format!("nft {}", shell::quoted(&statement)))
         }
     }
+}
+
+/// A rule's text with one more flag: those of the NAT statement stand last, before the comment.
+fn with_random(text: &str) -> Option<String> {
+    let (rule, comment) = match text.find(" comment \"") {
+        Some(at) => text.split_at(at),
+        None => (text, ""),
+    };
+    let last = rule.rsplit(' ').next().filter(|word| !word.is_empty())?;
+    let flags = last
+        .split(',')
+        .all(|flag| matches!(flag, "random" | "persistent"));
+    let between = if flags { "," } else { " " };
+    Some(format!("{rule}{between}fully-random{comment}"))
 }
 
 /// A text as a basic regular expression between `|` in single quotes; `None` of its letters means anything
@@ -79,5 +95,36 @@ fn pattern(text: &str) -> String {
 impl Case<'_> {
     fn inside(&self, command: &str) -> String {
         shell::inside(self.netns, command)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_more_flag_stands_with_the_others() {
+        let cases = [
+            (
+                "oifname \"eth0\" masquerade",
+                "oifname \"eth0\" masquerade fully-random",
+            ),
+            (
+                "masquerade to :1024-65535",
+                "masquerade to :1024-65535 fully-random",
+            ),
+            (
+                "snat to 1.2.3.4 random",
+                "snat to 1.2.3.4 random,fully-random",
+            ),
+            (
+                "masquerade comment \"pods out\"",
+                "masquerade fully-random comment \"pods out\"",
+            ),
+        ];
+        for (before, after) in cases {
+            assert_eq!(with_random(before).as_deref(), Some(after));
+        }
+        assert_eq!(with_random(""), None);
     }
 }

@@ -72,7 +72,10 @@ impl Cause for SnatRace {
             u64::from(translated.proto) << 16 | u64::from(translated.sport),
             hash(&translated.src),
             hash(&translated.dst),
-            0,
+            // An old connection in the way is exhaustion, a new one a race: the first must not speak for both.
+            drop.clash
+                .as_ref()
+                .map_or(0, |clash| 1 + u64::from(clash.status & status::ASSURED)),
         ])
     }
 

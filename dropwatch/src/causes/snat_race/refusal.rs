@@ -10,16 +10,12 @@ use crate::{
     facts::ConntrackEntry,
     model::{
         anchor::Drop,
-        evidence::{CtState, Insertion},
+        evidence::{CtState, Insertion, Reinjected},
         hook::Hook,
         tuple::Tuple,
     },
     netfilter::{Attribution, By, Place},
 };
-
-/// `NF_DROP`, and the bits of a verdict that are the verdict (include/uapi/linux/netfilter.h).
-const NF_DROP: u32 = 0;
-const VERDICT_MASK: u32 = 0xff;
 
 /// The connection whose entry is in the way.
 pub struct Holder<'a> {
@@ -52,7 +48,7 @@ pub enum Kind {
 fn place(drop: &Drop) -> Option<Place> {
     let place = Place::of(drop)?;
     let verdict = drop.queue.as_ref().and_then(|trip| trip.back.as_ref());
-    let wanted = verdict.is_some_and(|back| back.verdict & VERDICT_MASK == NF_DROP);
+    let wanted = verdict.is_some_and(Reinjected::is_drop);
     match place.by {
         By::Hooks => Some(place),
         // What came back from a queue program goes on at the same hook, and is freed there.
