@@ -205,9 +205,14 @@ fn refused(drop: &Drop, place: &Place, numbers: Vec<u16>, queues: Option<&Queues
         [number] => format!("queue {number} (NFQUEUE)"),
         _ => "a queue (NFQUEUE)".to_owned(),
     };
+    // It was full only if it cannot have been one that nobody listens on.
+    let all_bound = numbers
+        .iter()
+        .all(|number| bound.iter().any(|q| q.number == *number));
+    let fullest = bound.iter().max_by_key(|q| q.dropped);
     let look = "`cat /proc/net/netfilter/nfnetlink_queue`".to_owned();
-    match (bound.as_slice(), queues) {
-        ([], Some(_)) => (
+    match (fullest.filter(|_| all_bound), queues) {
+        (None, Some(_)) if bound.is_empty() && !numbers.is_empty() => (
             Some("queue_no_listener"),
             format!(
                 "A rule{at} sends it to {name}, but no program listens on that: the kernel drops it."
@@ -216,7 +221,7 @@ fn refused(drop: &Drop, place: &Place, numbers: Vec<u16>, queues: Option<&Queues
                 "{look}; `--queue-bypass` (nft: `bypass`) lets packets on where nobody listens"
             ),
         ),
-        ([full, ..], _) => (
+        (Some(full), _) => (
             Some("queue_full"),
             format!(
                 "A rule{at} sends it to {name}, which was full: {} listens, {} packets wait, {} were dropped for that so far \
@@ -233,7 +238,7 @@ fn refused(drop: &Drop, place: &Place, numbers: Vec<u16>, queues: Option<&Queues
                 "{look}; a faster program, several queues (`--queue-balance`), a longer queue, or fail-open"
             ),
         ),
-        ([], None) => (
+        (None, _) => (
             None,
             format!(
                 "A rule{at} sends it to {name}, which did not take it: nobody listens, or it is full."

@@ -125,6 +125,12 @@ pub const SCENARIOS: &[Scenario] = &[
         },
     },
     Scenario {
+        name: "decoy_queue_next_no_listener",
+        kind: Kind::Decoy,
+        about: "the program sets the mark and accepts; the next queue has no program",
+        run: next_no_listener,
+    },
+    Scenario {
         name: "decoy_queue_full",
         kind: Kind::Decoy,
         about: "a program that never answers, and room for one packet",
@@ -195,6 +201,23 @@ fn dropped(lab: &Lab, mark: Mark) -> Result<()> {
     let decoy = Decoy {
         program: Some(program),
         by: By::Queue("queue_drop", words),
+        ..RULE
+    };
+    play(lab, &decoy)
+}
+
+fn next_no_listener(lab: &Lab) -> Result<()> {
+    let decoy = Decoy {
+        rules: &[
+            QUEUE_WEB,
+            FIREWALL,
+            FIREWALL_DROP,
+            "iptables-legacy -w -A INPUT -p tcp --dport 80 -j NFQUEUE --queue-num 81",
+            FIREWALL_WEB,
+        ],
+        program: Some(Program::accept(Mark::Set(MARK))),
+        places: NOT_QUEUED,
+        by: By::Queue("queue_no_listener", &["queue 81"]),
         ..RULE
     };
     play(lab, &decoy)
