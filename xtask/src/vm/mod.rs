@@ -53,7 +53,7 @@ pub struct Options {
     #[arg(long = "file", value_name = "PATH")]
     files: Vec<PathBuf>,
     /// Seconds that the whole run may take.
-    #[arg(long, default_value_t = 900, value_name = "SECONDS")]
+    #[arg(long, default_value_t = 1500, value_name = "SECONDS")]
     limit: u64,
     /// Seconds that the machine may be silent.
     #[arg(long, default_value_t = 120, value_name = "SECONDS")]
@@ -86,7 +86,7 @@ impl Default for Options {
             exec: None,
             bare: false,
             files: Vec::new(),
-            limit: 900,
+            limit: 1500,
             silence: 120,
             show: Show::All,
             scenarios: Vec::new(),
