@@ -60,7 +60,12 @@ impl<'a> Case<'a> {
         let rule = rules.and_then(|set| rule(set, drop, insertion));
         let ports = ports(rule.map(|rule| rule.nat), insertion.original.sport);
         let fixed_port = ports.clone().count() == 1;
-        if !fixed_port {
+        if fixed_port {
+            // The kernel does not search where there is one port; held by an old connection, it is used up.
+            if !newcomer(&winner) {
+                return None;
+            }
+        } else {
             match free(drop, insertion, ports, stats, view) {
                 Free::None => return None,
                 // The search sees confirmed connections only: had the winner been one, it would have gone on.

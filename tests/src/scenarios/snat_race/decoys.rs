@@ -36,13 +36,19 @@ pub const SCENARIOS: &[Scenario] = &[
         name: "decoy_nat_exhausted",
         kind: Kind::Decoy,
         about: "two ports, both in use for a while: the third client has none",
-        run: |lab| nat_exhausted(lab, WHILE),
+        run: |lab| nat_exhausted(lab, &TWO_PORTS, WHILE),
     },
     Scenario {
         name: "decoy_nat_exhausted_fast",
         kind: Kind::Decoy,
         about: "two ports, both just taken: that is no race either",
-        run: |lab| nat_exhausted(lab, Duration::ZERO),
+        run: |lab| nat_exhausted(lab, &TWO_PORTS, Duration::ZERO),
+    },
+    Scenario {
+        name: "decoy_nat_one_port",
+        kind: Kind::Decoy,
+        about: "one port, held by an open connection: the second client has none",
+        run: |lab| nat_exhausted(lab, &ONE_PORT, Duration::ZERO),
     },
     Scenario {
         name: "decoy_drop_after_snat",
@@ -112,31 +118,53 @@ fn ct_invalid(lab: &Lab) -> Result<()> {
     nobody_blamed(lab, &nat, tracer, 0)
 }
 
-fn nat_exhausted(lab: &Lab, pause: Duration) -> Result<()> {
-    let nat = Nat::build(&[Rule::Iptables(
+/// A range of ports.
+struct Range {
+    rule: Rule,
+    proto: Proto,
+    ports: &'static [u16],
+}
+
+const TWO_PORTS: Range = Range {
+    rule: Rule::Iptables(
         "iptables-legacy",
         "-t nat -A POSTROUTING -o eno1 -p udp -j SNAT --to-source 172.26.50.200:40000-40001",
-    )])?;
-    let server = Server::start(&nat, Proto::Udp)?;
+    ),
+    proto: Proto::Udp,
+    ports: &[FIXED_PORT, FIXED_PORT + 1],
+};
+
+const ONE_PORT: Range = Range {
+    rule: Rule::Iptables(
+        "iptables-legacy",
+        "-t nat -A POSTROUTING -o eno1 -p tcp -j SNAT --to-source 172.26.50.200:40000",
+    ),
+    proto: Proto::Tcp,
+    ports: &[FIXED_PORT],
+};
+
+fn nat_exhausted(lab: &Lab, range: &Range, pause: Duration) -> Result<()> {
+    let nat = Nat::build(&[range.rule])?;
+    let server = Server::start(&nat, range.proto)?;
     let tracer = lab.explain(Some(&nat.node), &[])?;
-    let mut ports = Vec::new();
-    for port in [41_001, 41_002] {
+    let mut held = Vec::new();
+    for port in (41_001..).take(range.ports.len()) {
         let through = server.attempt(&nat.pod_a, POD_A_IP, port)?;
-        let through = through.context("the network is wrong: a port is free, but nothing came")?;
-        ports.push(through.seen_port);
+        held.push(through.context("the network is wrong: a port is free, but nothing came")?);
     }
+    let mut ports: Vec<u16> = held.iter().map(|through| through.seen_port).collect();
     ports.sort_unstable();
     ensure!(
-        ports == [FIXED_PORT, FIXED_PORT + 1],
+        ports == range.ports,
         "the network is wrong: ports {ports:?}"
     );
     std::thread::sleep(pause);
-    let third = server.attempt(&nat.pod_b, POD_B_IP, 41_003)?;
-    ensure!(third.is_none(), "the network is wrong: it got through");
-    // It leaves as one of the two, and which one is up to the kernel.
+    let late = server.attempt(&nat.pod_b, POD_B_IP, 41_003)?;
+    ensure!(late.is_none(), "the network is wrong: it got through");
+    // It leaves as one of them, and which one is up to the kernel.
     let tuple = Tuple {
         sport: None,
-        ..translated(Proto::Udp, 0)
+        ..translated(range.proto, 0)
     };
     let words = &["exhausted", "used up", "in use", "no free port"];
     let verdict = plain(&nat, &tracer, &tuple, words)?;

@@ -62,14 +62,6 @@ const FIXED_UDP: Case = Case {
     rule: LEGACY_FIXED,
 };
 
-const FIXED_TCP: Case = Case {
-    rules: &[Rule::Iptables(
-        "iptables-legacy",
-        "-t nat -A POSTROUTING -o eno1 -p tcp -j SNAT --to-source 172.26.50.200:40000",
-    )],
-    rule: LEGACY_FIXED,
-};
-
 const FIXED_NFT: Case = Case {
     rules: &[Rule::Nft(&[
         "add table ip nat",
@@ -98,12 +90,6 @@ pub const SCENARIOS: &[Scenario] = &[
         kind: Kind::Scenario,
         about: "two clients, one translated port: the second datagram is dropped",
         run: |lab| play_fixed(lab, &FIXED_UDP, Proto::Udp),
-    },
-    Scenario {
-        name: "snat_fixed_port_tcp",
-        kind: Kind::Scenario,
-        about: "the same with TCP, while the first connection is open",
-        run: |lab| play_fixed(lab, &FIXED_TCP, Proto::Tcp),
     },
     Scenario {
         name: "snat_nft",
