@@ -115,7 +115,8 @@ impl Modules {
     /// What was tried and what went wrong.
     pub fn prepare(&self, vmlinux: &KernelBtf, module: &str) -> Result<Prepared> {
         let btf = vmlinux.module(&btf_path(module))?;
-        let fd = sys::module_btf(module).with_context(|| format!("finding the BTF of {module}"))?;
+        let fd = sys::module_btf(module)
+            .with_context(|| format!("finding the BTF of {module} (takes CAP_SYS_ADMIN)"))?;
         let (object, globals) = self.object(&btf)?;
         Ok(Prepared {
             btf,
