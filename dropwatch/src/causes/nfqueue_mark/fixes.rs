@@ -13,18 +13,16 @@ use crate::{
 
 /// The changes that end it, the one to take first.
 pub(super) fn fixes(case: &Case<'_>) -> Vec<Fix> {
-    let mut fixes = vec![mask(case)];
-    if let Some((fix, exact)) = restore(case) {
-        // One that also lets packets past the rule that were never queued is not the first choice.
-        fixes.insert(usize::from(!exact), fix);
-    }
+    // First what can be done at once, even where it reaches further than the queue: it says so.
+    let mut fixes: Vec<Fix> = restore(case).into_iter().collect();
+    fixes.push(mask(case));
     fixes[0].primary = true;
     fixes
 }
 
 /// A rule just before the one that looks at the mark, which gives the bits back the values that they were queued
-/// with; whether it reaches no others.
-fn restore(case: &Case<'_>) -> Option<(Fix, bool)> {
+/// with.
+fn restore(case: &Case<'_>) -> Option<Fix> {
     let one = case.rule()?;
     let hook = one.base.base.as_ref()?.hook;
     let bits = case.deadly();
@@ -47,7 +45,7 @@ fn restore(case: &Case<'_>) -> Option<(Fix, bool)> {
     } else {
         "What the queue's rule asks for could not be said in full: it also touches packets that were never queued"
     };
-    let fix = Fix {
+    Some(Fix {
         title: format!(
             "Give bits {bits:#x} back the value {value:#x} before the rule looks at them"
         ),
@@ -58,8 +56,7 @@ fn restore(case: &Case<'_>) -> Option<(Fix, bool)> {
              it to what makes the rules at boot; the lasting cure is the program's mask."
         )),
         primary: false,
-    };
-    Some((fix, same.complete))
+    })
 }
 
 /// What the rules ask for that lead to the queue.
