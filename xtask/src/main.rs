@@ -18,6 +18,7 @@ mod test;
     reason = "the build script of dropwatch, which shares the file, uses the rest"
 )]
 mod toolchain;
+mod types;
 mod vm;
 
 use std::process::ExitCode;
@@ -63,6 +64,8 @@ enum Task {
     Vm(vm::Options),
     /// Record the replay fixtures anew, and bless what they give.
     Record,
+    /// Take the types and symbols of all kernels, for the tests that need no kernel.
+    Types,
     /// Measure what tracing costs.
     Bench {
         /// Passed on to the benchmark.
@@ -81,6 +84,7 @@ fn main() -> ExitCode {
         Task::Demo { cause } => demo::task(&cause).map(done),
         Task::Vm(options) => vm::task(&options).map(done),
         Task::Record => record::task().map(done),
+        Task::Types => types::task().map(done),
         Task::Bench { args } => bench::task(&args).map(done),
     };
     result.unwrap_or_else(|error| {

@@ -21,8 +21,8 @@ const MOST_BYTES: u64 = 2 << 20;
 /// Scenarios whose captures say nothing that others do not: other ways of attaching, misuse, loss.
 const LEFT_OUT: &[&str] = &["forced_", "hooks_", "lookup_", "ipvs_judged"];
 
-/// Where the running kernel's captures go: it stands for those without function hooks.
-const LOCAL: &str = "6.18-tracepoints";
+/// Where what is of the running kernel goes: it stands for those without function hooks.
+pub const LOCAL: &str = "6.18-tracepoints";
 
 /// The task.
 pub fn task() -> Result<()> {

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::{fmt, fs};
 
 use anyhow::{Context as _, Result};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// One line of the file.
 #[derive(Debug, Deserialize)]
@@ -27,10 +27,13 @@ enum Line {
 }
 
 /// How one scenario went.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, Serialize)]
 pub struct Outcome {
     /// Its name, as on the command line.
     pub scenario: String,
+    /// What it belongs to: a cause, or another subject.
+    #[serde(default)]
+    pub group: String,
     /// `scenario`, `twin` or `decoy`.
     #[serde(default)]
     pub kind: String,
@@ -57,7 +60,7 @@ impl fmt::Display for Outcome {
 }
 
 /// The verdict on a test.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Verdict {
     /// As it should be.
@@ -112,6 +115,15 @@ impl Results {
                 .filter(|o| o.outcome == verdict)
                 .count()
         })
+    }
+
+    /// A file that came along.
+    pub fn artefact(&self, scenario: &str, name: &str) -> Option<&[u8]> {
+        let found = self
+            .artefacts
+            .iter()
+            .find(|(s, n, _)| s == scenario && n == name)?;
+        Some(&found.2)
     }
 
     /// Writes the artefacts to `folder/scenario/name`; returns how many there are.

@@ -1,7 +1,7 @@
 //! `cargo xtask test`: everything that CI checks.
 //!
 //! Format, lints, documentation, unit and replay tests, the scenarios on the running kernel with the
-//! shipped binary, and the same in a virtual machine. Every skip is shown; one that is not listed in
+//! shipped binary, and the same in virtual machines with all kernels. Every skip is shown; one that is not listed in
 //! `tests/allowed-skips.txt` counts as a failure.
 
 use std::fs;
@@ -24,6 +24,9 @@ pub struct Options {
     /// Leave the virtual machine out.
     #[arg(long)]
     no_vm: bool,
+    /// How many virtual machines run at the same time.
+    #[arg(long, value_name = "N", default_value_t = vm::processors())]
+    jobs: usize,
     /// Only this step; may be repeated.
     #[arg(long, value_enum, value_name = "STEP")]
     only: Vec<Step>,
@@ -48,7 +51,7 @@ enum Step {
     Local,
     /// The demo that README begins with.
     Demo,
-    /// Scenarios in a virtual machine.
+    /// Scenarios in virtual machines, with all kernels.
     Vm,
 }
 
@@ -80,7 +83,7 @@ pub fn task(options: &Options) -> Result<ExitCode> {
         let name = name(step);
         println!("== {name}");
         let begun = Instant::now();
-        let tally = run(step, &allowed).unwrap_or_else(|error| Tally {
+        let tally = run(step, &allowed, options.jobs).unwrap_or_else(|error| Tally {
             failed: vec![format!("{error:#}")],
             ..Tally::default()
         });
@@ -111,7 +114,7 @@ fn name(step: Step) -> String {
         .unwrap_or_default()
 }
 
-fn run(step: Step, allowed: &Allowed) -> Result<Tally> {
+fn run(step: Step, allowed: &Allowed, jobs: usize) -> Result<Tally> {
     match step {
         Step::Fmt => once(lint::fmt()),
         Step::Clippy => once(lint::clippy()),
@@ -122,7 +125,7 @@ fn run(step: Step, allowed: &Allowed) -> Result<Tally> {
         Step::Local => local(allowed),
         // README's first command, as it is typed.
         Step::Demo => once(demo::task(demo::DEFAULT)),
-        Step::Vm => machine(allowed),
+        Step::Vm => machines(allowed, jobs),
     }
 }
 
@@ -211,17 +214,44 @@ fn local(allowed: &Allowed) -> Result<Tally> {
     Ok(tally)
 }
 
-/// The scenarios in a virtual machine.
-fn machine(allowed: &Allowed) -> Result<Tally> {
-    let run = vm::run(vm::KERNEL, &vm::Options::default())?;
+/// The scenarios in virtual machines, with all kernels.
+fn machines(allowed: &Allowed, jobs: usize) -> Result<Tally> {
+    let machines = vm::matrix::all();
+    let outcomes = vm::matrix::run(&machines, jobs);
     let mut tally = Tally::default();
-    tally.count(allowed, vm::KERNEL, &run.outcomes);
-    tally.failed.extend(run.fault);
-    if run.retries > 0 {
-        println!(
-            "the machine was started {} times: faults of the emulator",
-            run.retries + 1
-        );
+    for (kernel, outcome) in &outcomes {
+        match outcome {
+            vm::matrix::Outcome::Ran(run) => {
+                tally.count(allowed, kernel, &run.outcomes);
+                tally
+                    .failed
+                    .extend(run.fault.iter().map(|fault| format!("{kernel}: {fault}")));
+                if run.retries > 0 {
+                    println!(
+                        "{kernel} was started {} times: faults of the emulator",
+                        run.retries + 1
+                    );
+                }
+            }
+            vm::matrix::Outcome::Absent(why) => {
+                tally.skip(allowed, kernel, "kernel", &format!("{why:#}"));
+            }
+            vm::matrix::Outcome::Broken(error) => {
+                tally.failed.push(format!("{kernel}: {error:#}"));
+            }
+        }
+    }
+    let table = vm::table::Table::new(&outcomes);
+    println!("the table is in {}", table.write()?.display());
+    // A failure would change the table: one complaint is enough.
+    if tally.failed.is_empty() && tally.skipped.iter().all(|skip| !skip.contains(" kernel: ")) {
+        match table.page(false)? {
+            true => tally.passed += 1,
+            false => tally.failed.push(
+                "docs/kernels.md shows something else than the machines: see `cargo xtask vm --all`"
+                    .to_owned(),
+            ),
+        }
     }
     Ok(tally)
 }

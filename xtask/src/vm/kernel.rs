@@ -1,7 +1,7 @@
 //! Finds, downloads and unpacks the kernels that virtual machines boot.
 //!
-//! Kernels are Debian packages, unpacked into the cache: nothing is installed. Limits: those that
-//! the suites configured on this machine offer.
+//! Kernels are Debian packages, unpacked into the cache: nothing is installed. Limits: x86-64; of each series
+//! the newest that its suite offers.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,13 +9,49 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
 
+use super::archive::Archive;
 use crate::sh;
 
-/// The kernels that can be asked for by name, and how their packages' names begin.
-const KERNELS: &[(&str, &str)] = &[("6.1", "linux-image-6.1."), ("6.12", "linux-image-6.12.")];
-/// How the names of packages end that have the plain kernel: not the cloud or real-time one, and
-/// not the signed one, which is the same again.
-const SUFFIX: &str = "-amd64-unsigned";
+/// A series of kernels, and how it is packed: the plain one, not the cloud or real-time one.
+struct Series {
+    name: &'static str,
+    /// How the names of its packages begin, that with the image first.
+    packages: &'static [&'static str],
+    /// How they end.
+    suffix: &'static str,
+}
+
+/// Where there are unsigned packages, the signed ones are the same again.
+const UNSIGNED: &str = "-amd64-unsigned";
+
+/// The kernels that can be asked for by name, oldest first.
+const KERNELS: &[Series] = &[
+    Series {
+        name: "5.10",
+        packages: &["linux-image-5.10."],
+        suffix: UNSIGNED,
+    },
+    Series {
+        name: "6.1",
+        packages: &["linux-image-6.1."],
+        suffix: UNSIGNED,
+    },
+    Series {
+        name: "6.12",
+        packages: &["linux-image-6.12."],
+        suffix: UNSIGNED,
+    },
+    Series {
+        name: "6.18",
+        packages: &["linux-image-6.18."],
+        suffix: "-amd64",
+    },
+    Series {
+        name: "7.2",
+        packages: &["linux-binary-7.2.", "linux-modules-7.2.", "linux-base-7.2."],
+        suffix: "-amd64",
+    },
+];
 
 /// An unpacked kernel.
 pub struct Kernel {
@@ -29,14 +65,14 @@ pub struct Kernel {
     pub modules: PathBuf,
 }
 
-/// The names of all kernels.
+/// The names of all kernels, oldest first.
 pub fn names() -> impl Iterator<Item = &'static str> {
-    KERNELS.iter().map(|(name, _)| *name)
+    KERNELS.iter().map(|series| series.name)
 }
 
 /// The newest kernel of that name, downloaded and unpacked if it is not in the cache.
 pub fn get(name: &str) -> Result<Kernel> {
-    let Some((name, prefix)) = KERNELS.iter().find(|(n, _)| *n == name) else {
+    let Some(series) = KERNELS.iter().find(|series| series.name == name) else {
         bail!(
             "no kernel {name}: known are {}",
             names().collect::<Vec<_>>().join(", ")
@@ -44,61 +80,62 @@ pub fn get(name: &str) -> Result<Kernel> {
     };
     let cache = sh::cache_dir()?.join("kernels");
     fs::create_dir_all(&cache).with_context(|| format!("cannot make {}", cache.display()))?;
-    let package = match newest(offered(prefix)?) {
-        Some(package) => package,
-        // Without the archive's lists, an older download is better than none.
-        None => newest(kept(&cache, prefix)).with_context(|| {
-            format!("no package {prefix}*{SUFFIX}: not offered by apt's sources, nor in the cache")
-        })?,
+    let archive = Archive::open()?;
+    let offered = match &archive {
+        Some(archive) => archive.names(series.packages[0])?,
+        None => Vec::new(),
     };
-    let folder = cache.join(&package);
+    let newest = series.newest(offered.iter().map(String::as_str));
+    let Some((version, archive)) = newest.zip(archive.as_ref()) else {
+        // Without the archive's lists, an older download is better than none.
+        let kept = kept(&cache);
+        let version = series
+            .newest(kept.iter().map(String::as_str))
+            .with_context(|| {
+                let wanted = series.package(0, "*");
+                format!("no package {wanted}: not offered by Debian's archive, nor in the cache")
+            })?;
+        return open(name, &cache.join(series.package(0, version)));
+    };
+    let folder = cache.join(series.package(0, version));
     if !folder.is_dir() {
-        unpack(&package, &cache, &folder)?;
+        let packages: Vec<String> = (0..series.packages.len())
+            .map(|at| series.package(at, version))
+            .collect();
+        unpack(archive, &packages, &cache, &folder)?;
     }
     open(name, &folder)
 }
 
-/// The names of packages with such kernels that apt knows.
-fn offered(prefix: &str) -> Result<Vec<String>> {
-    if sh::which("apt-cache").is_none() {
-        return Ok(Vec::new());
+impl Series {
+    /// The name of one of its packages.
+    fn package(&self, at: usize, version: &str) -> String {
+        format!("{}{version}{}", self.packages[at], self.suffix)
     }
-    let list = || sh::capture(Command::new("apt-cache").args(["pkgnames", prefix]));
-    let mut names = list()?;
-    if names.is_empty() && sh::is_root() {
-        sh::say("updating the package lists, as they are empty");
-        // Whether it helped shows in what is offered then.
-        let _ = sh::capture(crate::setup::apt().args(["-qq", "update"]));
-        names = list()?;
+
+    /// What stands for the version in a package's name, if it is one of ours: `117+deb12` or `0-47`.
+    fn version<'a>(&self, package: &'a str) -> Option<&'a str> {
+        let version = package
+            .strip_prefix(self.packages[0])?
+            .strip_suffix(self.suffix)?;
+        let plain = !version.is_empty() && !version.contains("cloud") && !version.contains("rt");
+        plain.then_some(version)
     }
-    Ok(names
-        .lines()
-        .filter(|n| is_plain(n, prefix))
-        .map(str::to_owned)
-        .collect())
+
+    /// The newest of the versions that those packages have.
+    fn newest<'a>(&self, packages: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+        packages
+            .filter_map(|package| self.version(package))
+            .max_by_key(|version| numbers(version))
+    }
 }
 
-/// The same, of those unpacked before.
-fn kept(cache: &Path, prefix: &str) -> Vec<String> {
+/// The packages that were unpacked before.
+fn kept(cache: &Path) -> Vec<String> {
     let items = fs::read_dir(cache).into_iter().flatten().flatten();
     items
         .filter_map(|item| item.file_name().into_string().ok())
-        .filter(|name| is_plain(name, prefix))
         .collect()
-}
-
-/// Whether the name is that of a plain kernel: `6.12.117+deb12` or `6.1.0-47` between the ends.
-fn is_plain(name: &str, prefix: &str) -> bool {
-    name.strip_prefix(prefix)
-        .and_then(|rest| rest.strip_suffix(SUFFIX))
-        .is_some_and(|version| {
-            !version.is_empty() && !version.contains("cloud") && !version.contains("rt")
-        })
-}
-
-fn newest(mut names: Vec<String>) -> Option<String> {
-    names.sort_by_key(|name| numbers(name));
-    names.pop()
 }
 
 /// All numbers in a text, in order: enough to compare versions of one kind.
@@ -108,39 +145,23 @@ fn numbers(text: &str) -> Vec<u64> {
         .collect()
 }
 
-/// Downloads the package and unpacks it into `folder`, which appears only when it is complete.
-fn unpack(package: &str, cache: &Path, folder: &Path) -> Result<()> {
-    let temporary = cache.join(format!(".{package}.{}", std::process::id()));
+/// Downloads the packages and unpacks them into `folder`, which appears only when it is complete.
+fn unpack(archive: &Archive, packages: &[String], cache: &Path, folder: &Path) -> Result<()> {
+    let temporary = cache.join(format!(".unpack.{}", std::process::id()));
     fs::create_dir_all(&temporary)?;
-    sh::say(format!("downloading {package}"));
-    let download = || {
-        sh::capture(
-            Command::new("apt-get")
-                .current_dir(&temporary)
-                // The sandbox's user may not write here, which is worth no warning.
-                .args(["-qq", "-o", "APT::Sandbox::User=root", "download", package]),
-        )
-    };
-    if download().is_err() {
-        // The list may name a version that the archive has replaced meanwhile.
-        if sh::is_root() {
-            sh::capture(crate::setup::apt().args(["-qq", "update"]))?;
-        }
-        download()?;
+    sh::say(format!("downloading {}", packages.join(", ")));
+    archive.download(packages, &temporary)?;
+    let files = fs::read_dir(&temporary)?.flatten().map(|item| item.path());
+    for deb in files.filter(|path| path.extension().is_some_and(|e| e == "deb")) {
+        sh::run(
+            Command::new("dpkg-deb")
+                .arg("--extract")
+                .arg(&deb)
+                .arg(&temporary),
+        )?;
+        fs::remove_file(deb)?;
     }
-    let deb = fs::read_dir(&temporary)?
-        .flatten()
-        .map(|item| item.path())
-        .find(|path| path.extension().is_some_and(|e| e == "deb"))
-        .context("apt-get has downloaded nothing")?;
-    sh::run(
-        Command::new("dpkg-deb")
-            .arg("--extract")
-            .arg(&deb)
-            .arg(&temporary),
-    )?;
-    fs::remove_file(deb)?;
-    let kernel = open(package, &temporary)?;
+    let kernel = open("", &temporary)?;
     // Who depends on whom is not in the package: its installation would find out.
     sh::say("looking up the modules' dependencies");
     sh::run(depmod().arg("-b").arg(&kernel.modules).arg(&kernel.release))?;
@@ -153,23 +174,25 @@ pub fn depmod() -> Command {
     Command::new(sh::which("depmod").unwrap_or_else(|| "depmod".into()))
 }
 
-/// Reads what is in the folder of an unpacked package.
+/// Reads what is in the folder of an unpacked kernel.
 fn open(name: &str, folder: &Path) -> Result<Kernel> {
-    let image = fs::read_dir(folder.join("boot"))?
-        .flatten()
-        .map(|item| item.path())
-        .find(|path| {
-            path.file_name()
-                .is_some_and(|n| n.to_string_lossy().starts_with("vmlinuz-"))
-        })
-        .with_context(|| format!("no kernel image in {}", folder.display()))?;
-    let file = image.file_name().unwrap_or_default().to_string_lossy();
-    let release = file.trim_start_matches("vmlinuz-").to_owned();
     // Newer packages have their modules below usr.
-    let modules = [folder.to_path_buf(), folder.join("usr")]
+    let (modules, release) = [folder.to_path_buf(), folder.join("usr")]
         .into_iter()
-        .find(|f| f.join("lib/modules").join(&release).is_dir())
+        .find_map(|modules| {
+            let mut releases = fs::read_dir(modules.join("lib/modules")).ok()?.flatten();
+            let release = releases.next()?.file_name().into_string().ok()?;
+            Some((modules, release))
+        })
         .with_context(|| format!("no modules in {}", folder.display()))?;
+    // The newest have the image beside them.
+    let image = [
+        folder.join("boot").join(format!("vmlinuz-{release}")),
+        modules.join("lib/modules").join(&release).join("vmlinuz"),
+    ]
+    .into_iter()
+    .find(|image| image.is_file())
+    .with_context(|| format!("no kernel image in {}", folder.display()))?;
     Ok(Kernel {
         name: name.to_owned(),
         release,
@@ -180,7 +203,12 @@ fn open(name: &str, folder: &Path) -> Result<Kernel> {
 
 #[cfg(test)]
 mod tests {
-    use super::{is_plain, newest};
+    use super::KERNELS;
+
+    fn newest<'a>(series: &str, packages: &[&'a str]) -> Option<&'a str> {
+        let series = KERNELS.iter().find(|s| s.name == series)?;
+        series.newest(packages.iter().copied())
+    }
 
     #[test]
     fn takes_the_newest_plain_kernel() {
@@ -191,17 +219,14 @@ mod tests {
             "linux-image-6.12.118+deb12-cloud-amd64-unsigned",
             "linux-image-6.12.118+deb12-rt-amd64-unsigned",
             "linux-image-6.12.119+deb12-amd64-dbg",
+            "linux-image-6.1.0-0.deb11.52-amd64-unsigned",
             "linux-image-6.1.0-47-amd64-unsigned",
+            "linux-binary-7.2.13+deb14-amd64",
+            "linux-binary-7.2.14+deb14-cloud-amd64",
         ];
-        let plain = |prefix| {
-            all.iter()
-                .filter(move |n| is_plain(n, prefix))
-                .map(ToString::to_string)
-        };
-        assert_eq!(
-            newest(plain("linux-image-6.12.").collect()).as_deref(),
-            Some("linux-image-6.12.117+deb12-amd64-unsigned")
-        );
-        assert_eq!(plain("linux-image-6.1.").count(), 1);
+        assert_eq!(newest("6.12", &all), Some("117+deb12"));
+        assert_eq!(newest("6.1", &all), Some("0-47"));
+        assert_eq!(newest("7.2", &all), Some("13+deb14"));
+        assert_eq!(newest("5.10", &all), None);
     }
 }

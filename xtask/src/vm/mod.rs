@@ -3,28 +3,35 @@
 //! Limits: Debian's x86-64 kernels; nothing is installed and the machine has no network but what
 //! runs inside it.
 
+mod archive;
 mod cpio;
 mod initramfs;
 mod kernel;
 mod kvm;
+pub mod matrix;
 mod modules;
 mod qemu;
 mod report;
+pub mod table;
 
 use std::fs::{self, File};
+use std::num::NonZero;
 use std::path::{Path, PathBuf};
+use std::thread;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
 use clap::{Args, ValueEnum};
 
-use crate::dist;
+use crate::dist::{self, Dist};
 use crate::results::{Outcome, Results, Verdict};
 use crate::setup::{self, Group};
 use crate::sh;
 use initramfs::Extra;
+use kernel::Kernel;
 use qemu::{Accel, Machine, Show};
 use report::Report;
+use table::Table;
 
 /// The kernel that is run when none is named.
 pub const KERNEL: &str = "6.12";
@@ -32,14 +39,23 @@ pub const KERNEL: &str = "6.12";
 const RETRIES: usize = 2;
 
 /// Options of the task.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub struct Options {
-    /// Kernels to run, one after the other.
+    /// The kernel to run; may be repeated.
     #[arg(long = "kernel", default_value = KERNEL, value_name = "NAME")]
     kernels: Vec<String>,
-    /// Go on with the next kernel after a failure.
+    /// Run all kernels: everything on 6.12, a choice of scenarios on 5.10, 6.1, 6.18, 7.2.
+    #[arg(long, conflicts_with_all = ["kernels", "exec", "scenarios"])]
+    all: bool,
+    /// With --all: write what was found into docs/kernels.md.
+    #[arg(long, requires = "all")]
+    bless: bool,
+    /// Only the scenarios that are played on each kernel.
     #[arg(long)]
-    keep_going: bool,
+    each_kernel: bool,
+    /// How many machines run at the same time; by default, as many as this one has processors.
+    #[arg(long, value_name = "N", default_value_t = processors())]
+    jobs: usize,
     /// How the machine is executed.
     #[arg(long, value_enum, default_value_t)]
     accel: Choice,
@@ -77,11 +93,25 @@ enum Choice {
     Tcg,
 }
 
+impl Options {
+    /// Runs a command without the project's binaries.
+    pub fn command(command: String) -> Self {
+        Self {
+            exec: Some(command),
+            bare: true,
+            ..Self::default()
+        }
+    }
+}
+
 impl Default for Options {
     fn default() -> Self {
         Self {
             kernels: vec![KERNEL.to_owned()],
-            keep_going: false,
+            all: false,
+            bless: false,
+            each_kernel: false,
+            jobs: processors(),
             accel: Choice::Auto,
             exec: None,
             bare: false,
@@ -94,11 +124,36 @@ impl Default for Options {
     }
 }
 
+/// The names of all kernels, oldest first.
+pub fn kernel_names() -> impl Iterator<Item = &'static str> {
+    kernel::names()
+}
+
+/// Where what a machine sends over its second serial port is kept.
+pub fn results(kernel: &str) -> PathBuf {
+    sh::target_dir()
+        .join("vm")
+        .join(kernel)
+        .join("results.jsonl")
+}
+
+/// How many processors this machine has.
+pub fn processors() -> usize {
+    thread::available_parallelism().map_or(1, NonZero::get)
+}
+
 /// The task.
 pub fn task(options: &Options) -> Result<()> {
+    let machines: Vec<(&str, Options)> = if options.all {
+        matrix::all()
+    } else {
+        let kernels = options.kernels.iter();
+        kernels.map(|k| (k.as_str(), options.clone())).collect()
+    };
+    let outcomes = matrix::run(&machines, options.jobs);
     let mut failed = Vec::new();
-    for kernel in &options.kernels {
-        let good = match run(kernel, options) {
+    for (kernel, outcome) in &outcomes {
+        let good = match outcome.run() {
             Ok(run) => run.tell(kernel),
             Err(error) => {
                 sh::say(format!("{kernel}: {error:#}"));
@@ -106,10 +161,14 @@ pub fn task(options: &Options) -> Result<()> {
             }
         };
         if !good {
-            failed.push(kernel.as_str());
-            if !options.keep_going {
-                break;
-            }
+            failed.push(*kernel);
+        }
+    }
+    if options.exec.is_none() {
+        let table = Table::new(&outcomes);
+        sh::say(format!("the table is in {}", table.write()?.display()));
+        if options.all && failed.is_empty() && !table.page(options.bless)? {
+            bail!("docs/kernels.md shows something else: review the table, then --bless it");
         }
     }
     if !failed.is_empty() {
@@ -139,6 +198,8 @@ pub struct Run {
     pub fault: Option<String>,
     /// How often the emulator failed before.
     pub retries: usize,
+    /// What the doctor said there, if it was asked.
+    pub doctor: Option<Vec<u8>>,
 }
 
 impl Run {
@@ -174,8 +235,20 @@ impl Run {
     }
 }
 
+/// A machine that can be started.
+struct Prepared {
+    kernel: Kernel,
+    binaries: Option<Dist>,
+    base: PathBuf,
+}
+
 /// Runs one kernel.
 pub fn run(kernel: &str, options: &Options) -> Result<Run> {
+    run_prepared(&prepare(kernel, options)?, options)
+}
+
+/// Gets everything that a machine needs.
+fn prepare(kernel: &str, options: &Options) -> Result<Prepared> {
     setup::ensure(&[Group::Scenarios, Group::Vm])?;
     let kernel = kernel::get(kernel)?;
     let binaries = if options.bare {
@@ -184,6 +257,19 @@ pub fn run(kernel: &str, options: &Options) -> Result<Run> {
         Some(dist::build()?)
     };
     let base = initramfs::base(&kernel)?;
+    Ok(Prepared {
+        kernel,
+        binaries,
+        base,
+    })
+}
+
+fn run_prepared(prepared: &Prepared, options: &Options) -> Result<Run> {
+    let Prepared {
+        kernel,
+        binaries,
+        base,
+    } = prepared;
     let folder = sh::target_dir().join("vm").join(&kernel.name);
     fs::create_dir_all(&folder)?;
     let _lock = lock(&folder)?;
@@ -196,20 +282,20 @@ pub fn run(kernel: &str, options: &Options) -> Result<Run> {
         run: script(options),
     };
     let image = folder.join("initramfs");
-    initramfs::combine(&base, &extra, &image)?;
+    initramfs::combine(base, &extra, &image)?;
     let accel = match options.accel {
         Choice::Kvm => Accel::Kvm,
         Choice::Tcg => Accel::Tcg,
-        Choice::Auto if kvm::works(&kernel)? => Accel::Kvm,
+        Choice::Auto if kvm::works(kernel)? => Accel::Kvm,
         Choice::Auto => Accel::Tcg,
     };
 
     let machine = Machine {
-        kernel: &kernel,
+        kernel,
         initramfs: &image,
         accel,
         console: &folder.join("console.log"),
-        results: &folder.join("results.jsonl"),
+        results: &results(&kernel.name),
         show: options.show,
         silence: Duration::from_secs(options.silence),
         limit: Duration::from_secs(options.limit),
@@ -256,6 +342,9 @@ fn script(options: &Options) -> String {
         "exec dropwatch-tests run --dropwatch /usr/bin/dropwatch --results /dev/ttyS1 \
          --artefacts-to-results",
     );
+    if options.each_kernel {
+        line.push_str(" --each-kernel");
+    }
     for scenario in &options.scenarios {
         line.push_str(&format!(" '{}'", scenario.replace('\'', r"'\''")));
     }
@@ -285,6 +374,7 @@ fn finish(
         outcomes: Vec::new(),
         fault: report.fault(),
         retries,
+        doctor: None,
     };
     if exec {
         if let Some(status @ 1..) = report.status {
@@ -306,6 +396,7 @@ fn finish(
                 run.fault
                     .get_or_insert_with(|| "the results have no end".to_owned());
             }
+            run.doctor = parsed.artefact("doctor", "doctor.json").map(<[u8]>::to_vec);
             run.outcomes = parsed.outcomes;
         }
         Err(error) => {

@@ -1,7 +1,7 @@
 //! Boots one virtual machine and watches it to its end.
 //!
-//! The console is shown as it comes, usually with the seconds since the start before each line;
-//! results come over a second serial port into a file. Limits: x86-64 guests; one machine at a time.
+//! The console is shown as it comes, usually with the kernel's name and the seconds since the start before each
+//! line; results come over a second serial port into a file. Limits: x86-64 guests.
 
 use std::fs::File;
 use std::io::{Read as _, Write as _};
@@ -19,6 +19,9 @@ use crate::sh;
 
 /// The emulator.
 pub const QEMU: &str = "qemu-system-x86_64";
+/// How many processors a machine has: races need two.
+const PROCESSORS: &str = "2";
+
 /// How instructions are executed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Accel {
@@ -150,7 +153,7 @@ impl Machine<'_> {
         let begun = report.boot.is_some();
         report.line(&line, at);
         match self.show {
-            Show::All => println!("[{:6.1}] {line}", at.as_secs_f64()),
+            Show::All => println!("[{:>4} {:6.1}] {line}", self.kernel.name, at.as_secs_f64()),
             Show::Command if begun && report.status.is_none() => println!("{line}"),
             Show::Command | Show::Nothing => {}
         }
@@ -172,7 +175,7 @@ impl Machine<'_> {
                 "-m",
                 "1G",
                 "-smp",
-                "2",
+                PROCESSORS,
                 "-display",
                 "none",
                 "-no-reboot",

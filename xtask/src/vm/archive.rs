@@ -1,0 +1,164 @@
+//! Debian's package archive, of several releases at once: kernels of each come from there.
+//!
+//! apt is given lists and a cache of its own, below the project's cache: the machine's configuration is neither
+//! changed nor relied on, but for the mirror that it uses. Limits: amd64; nothing is installed.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+
+use crate::sh;
+
+/// The suites that kernels come from, by the archive that has them.
+const SUITES: &[(&str, &[&str])] = &[
+    (
+        "Debian",
+        &["bullseye", "bookworm", "trixie-backports", "sid"],
+    ),
+    (
+        "Debian-Security",
+        &["bullseye-security", "bookworm-security"],
+    ),
+];
+/// Where the archives are if the machine's own apt does not say.
+const MIRRORS: &[(&str, &str)] = &[
+    ("Debian", "http://deb.debian.org/debian"),
+    ("Debian-Security", "http://deb.debian.org/debian-security"),
+];
+/// The keys that sign them (package debian-archive-keyring).
+const KEYS: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
+/// How old the lists of packages may become.
+const FRESH: Duration = Duration::from_secs(24 * 3600);
+
+/// The archive, with lists of packages that are not too old.
+pub struct Archive {
+    config: PathBuf,
+}
+
+impl Archive {
+    /// Opens it; `None` where there is no apt. Without a network, older lists serve too.
+    pub fn open() -> Result<Option<Self>> {
+        if sh::which("apt-get").is_none() {
+            return Ok(None);
+        }
+        let folder = sh::cache_dir()?.join("apt");
+        for inner in ["lists/partial", "cache/archives/partial", "parts"] {
+            fs::create_dir_all(folder.join(inner))
+                .with_context(|| format!("cannot make {}", folder.display()))?;
+        }
+        let archive = Self {
+            config: folder.join("apt.conf"),
+        };
+        let sources = sources();
+        let list = folder.join("sources.list");
+        let same = fs::read_to_string(&list).is_ok_and(|before| before == sources);
+        let stamp = folder.join("updated");
+        let fresh = sh::stamp(&stamp)
+            .and_then(|(_, at)| at.elapsed().ok())
+            .is_some_and(|age| age < FRESH);
+        if same && fresh {
+            return Ok(Some(archive));
+        }
+        fs::write(&list, sources)?;
+        fs::write(&archive.config, config(&folder))?;
+        sh::say("updating the lists of kernels");
+        match archive.update() {
+            Ok(()) => fs::write(&stamp, "")?,
+            Err(error) => sh::say(format!("{error:#}: going on with what is known")),
+        }
+        Ok(Some(archive))
+    }
+
+    /// Fetches the lists of packages.
+    pub fn update(&self) -> Result<()> {
+        sh::capture(self.apt("apt-get").args(["-qq", "update"])).map(drop)
+    }
+
+    /// The names of all packages that begin like that.
+    pub fn names(&self, prefix: &str) -> Result<Vec<String>> {
+        let names = sh::capture(self.apt("apt-cache").args(["pkgnames", prefix]))?;
+        Ok(names.lines().map(str::to_owned).collect())
+    }
+
+    /// Downloads packages into a folder.
+    pub fn download(&self, packages: &[String], into: &Path) -> Result<()> {
+        let download = || {
+            sh::capture(
+                self.apt("apt-get")
+                    .current_dir(into)
+                    .args(["-qq", "download"])
+                    .args(packages),
+            )
+        };
+        if download().is_err() {
+            // The list may name a version that the archive has replaced meanwhile.
+            self.update()?;
+            download()?;
+        }
+        Ok(())
+    }
+
+    fn apt(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
+        command.arg("-c").arg(&self.config);
+        command
+    }
+}
+
+/// One line per suite.
+fn sources() -> String {
+    let mirrors = mirrors();
+    let mut text = String::new();
+    for (archive, suites) in SUITES {
+        let Some(mirror) = mirrors.get(*archive) else {
+            continue;
+        };
+        for suite in *suites {
+            text.push_str(&format!(
+                "deb [arch=amd64 signed-by={KEYS}] {mirror} {suite} main\n"
+            ));
+        }
+    }
+    text
+}
+
+/// Where each archive is: the mirror that the machine itself uses, if it knows one.
+fn mirrors() -> BTreeMap<String, String> {
+    let mut mirrors: BTreeMap<String, String> = MIRRORS
+        .iter()
+        .map(|(archive, uri)| ((*archive).to_owned(), (*uri).to_owned()))
+        .collect();
+    let format = "$(ORIGIN)|$(LABEL)|$(REPO_URI)";
+    let known = sh::capture(Command::new("apt-get").args(["indextargets", "--format", format]));
+    for line in known.unwrap_or_default().lines() {
+        if let [_, label, uri] = line.split('|').collect::<Vec<_>>()[..]
+            && let Some(mirror) = mirrors.get_mut(label)
+            && uri.starts_with("http")
+        {
+            uri.trim_end_matches('/').clone_into(mirror);
+        }
+    }
+    mirrors
+}
+
+/// apt's configuration: everything it writes is below the folder.
+fn config(folder: &Path) -> String {
+    let folder = folder.display();
+    format!(
+        r#"Dir::Etc::sourcelist "{folder}/sources.list";
+Dir::Etc::sourceparts "{folder}/parts";
+Dir::State::lists "{folder}/lists";
+Dir::Cache "{folder}/cache";
+Acquire::Languages "none";
+Acquire::IndexTargets::deb::DEP-11::DefaultEnabled "false";
+// Releases that are no longer cared for stop renewing this date.
+Acquire::Check-Valid-Until "false";
+// The sandbox's user may not write to the cache.
+APT::Sandbox::User "root";
+"#
+    )
+}

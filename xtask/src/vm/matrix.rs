@@ -1,0 +1,84 @@
+//! Several kernels, several machines at once.
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+
+use anyhow::{Error, Result};
+
+use super::{KERNEL, Options, Prepared, Run, kernel, prepare, run_prepared};
+
+/// What came of a kernel.
+pub enum Outcome {
+    /// It was run.
+    Ran(Run),
+    /// It could not be had: no package, no network.
+    Absent(Error),
+    /// It could not be run.
+    Broken(Error),
+}
+
+/// All kernels: everything on one of them, a choice of scenarios on the others. The longest first.
+pub fn all() -> Vec<(&'static str, Options)> {
+    let mut machines: Vec<_> = kernel::names()
+        .map(|kernel| {
+            let options = Options {
+                each_kernel: kernel != KERNEL,
+                ..Options::default()
+            };
+            (kernel, options)
+        })
+        .collect();
+    machines.sort_by_key(|(kernel, _)| *kernel != KERNEL);
+    machines
+}
+
+/// Runs machines, each a kernel with options of its own, at most `jobs` at the same time; what came of them, the
+/// oldest kernel first.
+pub fn run<'a>(machines: &'a [(&'a str, Options)], jobs: usize) -> Vec<(&'a str, Outcome)> {
+    let mut done = Vec::new();
+    let mut waiting: VecDeque<(&str, &Options, Prepared)> = VecDeque::new();
+    // One after the other: what several machines need is downloaded and built once.
+    for (kernel, options) in machines {
+        match prepare(kernel, options) {
+            Ok(prepared) => waiting.push_back((kernel, options, prepared)),
+            Err(error) => done.push((*kernel, Outcome::Absent(error))),
+        }
+    }
+    let waiting = Mutex::new(waiting);
+    let ran = Mutex::new(done);
+    thread::scope(|scope| {
+        for _ in 0..jobs.max(1) {
+            scope.spawn(|| {
+                loop {
+                    let next = lock(&waiting).pop_front();
+                    let Some((kernel, options, prepared)) = next else {
+                        break;
+                    };
+                    let outcome = match run_prepared(&prepared, options) {
+                        Ok(run) => Outcome::Ran(run),
+                        Err(error) => Outcome::Broken(error),
+                    };
+                    lock(&ran).push((kernel, outcome));
+                }
+            });
+        }
+    });
+    let mut done = ran.into_inner().unwrap_or_else(PoisonError::into_inner);
+    done.sort_by_key(|(name, _)| kernel::names().position(|known| known == *name));
+    done
+}
+
+impl Outcome {
+    /// The run, if there was one.
+    pub fn run(&self) -> Result<&Run, &Error> {
+        match self {
+            Self::Ran(run) => Ok(run),
+            Self::Absent(error) | Self::Broken(error) => Err(error),
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
