@@ -1,6 +1,8 @@
 //! One view of a hook's arguments, whatever flavour of program it runs as.
 
-use aya_ebpf::programs::{BtfTracePointContext, FEntryContext, FExitContext, RawTracePointContext};
+use aya_ebpf::programs::{
+    BtfTracePointContext, FEntryContext, FExitContext, ProbeContext, RawTracePointContext,
+};
 
 use crate::kread::{Direct, Mem, Probe};
 
@@ -30,3 +32,13 @@ call!(BtfTracePointContext, Direct);
 call!(FEntryContext, Direct);
 call!(FExitContext, Direct);
 call!(RawTracePointContext, Probe);
+
+impl Call for ProbeContext {
+    type Mem = Probe;
+
+    #[inline(always)]
+    fn arg(&self, n: usize) -> u64 {
+        // Registers hold six arguments; no hooked function has more that are asked for.
+        Self::arg(self, n).unwrap_or(0)
+    }
+}

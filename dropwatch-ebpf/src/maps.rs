@@ -54,6 +54,15 @@ static LIVE: Array<u32> = Array::with_max_entries(live::COUNT, 0);
 #[map]
 pub static REFUSALS: LruHashMap<u64, Refusal> = LruHashMap::with_max_entries(1024, 0);
 
+/// The packet that each CPU refused last (its skb), until the routing of it returns: returns by kretprobe do not
+/// tell whose they are. Routing of received packets runs with softirqs off, so nothing gets between.
+#[map]
+pub static LAST_REFUSED: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
+
+/// The packet that each CPU sends to a queue (its skb), for the same reason.
+#[map]
+pub static LAST_QUEUED: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
+
 /// Entries that were in the way of an skb's own one, on their way to the drop of that skb.
 #[map]
 pub static CLASHES: LruHashMap<u64, Clash> = LruHashMap::with_max_entries(1024, 0);
@@ -90,10 +99,8 @@ pub struct Refusal {
     pub daddr: u32,
     /// Bits of [`dropwatch_common::record::rp_filter::ran`].
     pub ran: u32,
-    /// Return value and `oif` of `fib_validate_source`.
+    /// Return value of `ip_route_input_noref`.
     pub ret: i32,
-    pub oif: u32,
-    pub pad: u32,
 }
 
 /// The entry that `nf_ct_resolve_clash` found in the way. Only the programs see this.
@@ -194,6 +201,26 @@ pub fn counters() -> Option<&'static mut Counters> {
     let slot = COUNTERS.get_ptr_mut(0)?;
     // SAFETY: a valid slot of this CPU's own array, which lives as long as the program.
     Some(unsafe { &mut *slot })
+}
+
+/// Keeps an skb's address for a return on the same CPU.
+#[inline(always)]
+pub fn keep(last: &PerCpuArray<u64>, skb: u64) {
+    if let Some(slot) = last.get_ptr_mut(0) {
+        // SAFETY: a valid slot of this CPU's own array.
+        unsafe { *slot = skb };
+    }
+}
+
+/// Takes it away again; 0 when there is none.
+#[inline(always)]
+pub fn take(last: &PerCpuArray<u64>) -> u64 {
+    let Some(slot) = last.get_ptr_mut(0) else {
+        return 0;
+    };
+    // SAFETY: as in `keep`.
+    let slot = unsafe { &mut *slot };
+    core::mem::take(slot)
 }
 
 /// Adds one to a counter of this CPU.

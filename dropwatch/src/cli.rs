@@ -18,13 +18,15 @@ pub struct Cli {
 }
 
 const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed while running, 2 wrong command line, 3 not permitted, \
-    4 kernel not supported, 5 capture not readable.";
+    4 kernel not supported, 5 capture not readable, 6 (doctor) some cause cannot be judged here.";
 
 /// Commands.
 #[derive(Clone, Debug, Subcommand)]
 pub enum Command {
     /// Judge a recorded capture again.
     Replay(Replay),
+    /// Show what can be seen on this machine, how, and what to do about the rest. Changes nothing.
+    Doctor(Doctor),
 }
 
 /// Options of a live session.
@@ -70,7 +72,7 @@ pub struct Live {
     #[arg(long, value_name = "BYTES", default_value_t = 1 << 20, value_parser = ring_size)]
     pub ring_size: u32,
 
-    /// Attach a probe in this way only (for tests): refusal=fentry|kprobe|fexit, drop=tp_btf|raw_tp, …
+    /// Attach a probe in this way only (for tests): refusal=fentry|kprobe, drop=tp_btf|raw_tp, …
     #[arg(long, value_name = "PROBE=FLAVOUR", value_parser = forced, hide = true)]
     pub force: Vec<(String, String)>,
 }
@@ -88,6 +90,24 @@ pub struct Replay {
     /// What to print.
     #[command(flatten)]
     pub output: OutputArgs,
+}
+
+/// Options of `doctor`.
+#[derive(Clone, Debug, Args)]
+pub struct Doctor {
+    /// Output format.
+    #[arg(
+        short = 'o',
+        long = "output",
+        value_name = "FORMAT",
+        value_enum,
+        default_value_t
+    )]
+    pub format: Format,
+
+    /// Attach a probe in this way only (for tests), as in a session.
+    #[arg(long, value_name = "PROBE=FLAVOUR", value_parser = forced, hide = true)]
+    pub force: Vec<(String, String)>,
 }
 
 /// What to print.

@@ -15,6 +15,8 @@ pub enum Failure {
     Unsupported = 4,
     /// A capture file cannot be read.
     Capture = 5,
+    /// `doctor` only: some cause cannot be judged here.
+    Limited = 6,
 }
 
 /// A failure with its one-line message.

@@ -9,6 +9,7 @@ pub mod causes;
 pub mod cli;
 pub mod config;
 pub mod correlate;
+pub mod doctor;
 pub mod exit;
 pub mod facts;
 pub mod ingest;

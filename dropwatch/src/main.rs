@@ -7,21 +7,25 @@ use dropwatch::{
     app,
     cli::{Cli, Command},
     config::Config,
-    exit, replay,
+    doctor, exit, replay,
 };
 
 fn main() -> ExitCode {
-    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("warn")).init();
+    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("warn"))
+        .format_timestamp_millis()
+        .init();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return refused(&error),
     };
+    let done = |()| 0;
     let result = match cli.command {
-        Some(Command::Replay(args)) => replay::run(&args),
-        None => Config::new(cli.live).and_then(|config| app::run(&config)),
+        Some(Command::Replay(args)) => replay::run(&args).map(done),
+        Some(Command::Doctor(args)) => doctor::run(&args),
+        None => Config::new(cli.live).and_then(|config| app::run(&config).map(done)),
     };
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => ExitCode::from(code),
         // Whoever reads our output has enough: `dropwatch | head`.
         Err(error) if broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {

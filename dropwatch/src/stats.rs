@@ -1,10 +1,6 @@
 //! The loss ledger: where every drop went that the kernel showed us.
 
-use std::{
-    collections::BTreeMap,
-    fs,
-    os::fd::{AsFd as _, AsRawFd as _},
-};
+use std::collections::BTreeMap;
 
 use anyhow::{Context as _, Result};
 use aya::{
@@ -18,7 +14,7 @@ use dropwatch_common::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::attach::load::Attached;
+use crate::attach::{info::fdinfo, load::Attached};
 
 /// The ledger. Every number is exact; `balanced` says whether they add up.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -177,22 +173,13 @@ impl Counters {
 }
 
 /// Calls that the kernel left out because a program was running already on that CPU (5.12 and later),
-/// summed over all programs, from their fdinfo.
+/// summed over all programs.
 #[must_use]
 pub fn recursion_misses(attached: &Attached) -> u64 {
-    let of_aya = attached.ebpf.programs().filter_map(|(_, program)| {
-        let fd = program.fd().ok()?;
-        Some(fd.as_fd().as_raw_fd())
-    });
-    of_aya
-        .chain(attached.late.modules().programs())
-        .filter_map(|fd| {
-            let info = fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).ok()?;
-            let line = info
-                .lines()
-                .find_map(|l| l.strip_prefix("recursion_misses:"))?;
-            line.trim().parse::<u64>().ok()
-        })
+    attached
+        .programs()
+        .into_iter()
+        .filter_map(|(_, fd)| fdinfo(fd, "recursion_misses"))
         .sum()
 }
 

@@ -11,10 +11,8 @@ pub struct RpFilter {
     pub header: SectionHeader,
     /// Which groups of fields were written: see [`ran`].
     pub ran: u32,
-    /// Return value of `fib_validate_source`: with [`ran::RETURN`].
+    /// Return value of `ip_route_input_noref`, 0 or a negative errno: with [`ran::RETURN`].
     pub ret: i32,
-    /// Argument `oif`: 0 = for this host, otherwise the device it would be forwarded to; with [`ran::RETURN`].
-    pub oif: u32,
     /// `conf/all/rp_filter` at the drop; with [`ran::MODE`].
     pub mode_all: i32,
     /// The device's own `rp_filter` at the drop; with [`ran::MODE`].
@@ -27,8 +25,6 @@ pub struct RpFilter {
     pub lookup_oif: u32,
     /// Its error, 0 or negative errno; with [`ran::LOOKUP`].
     pub lookup_err: i32,
-    /// Zero.
-    pub pad: u32,
 }
 
 impl Section for RpFilter {
@@ -40,7 +36,7 @@ impl Section for RpFilter {
 pub mod ran {
     /// `ip_handle_martian_source` was called for this packet.
     pub const MARTIAN: u32 = 1;
-    /// `fib_validate_source` returned `ret` for this packet.
+    /// `ip_route_input_noref` returned `ret` for this packet (seen on kernels before 5.17 only).
     pub const RETURN: u32 = 2;
     /// The device's and the namespace's settings were read.
     pub const MODE: u32 = 4;
@@ -48,4 +44,4 @@ pub mod ran {
     pub const LOOKUP: u32 = 8;
 }
 
-const _: () = assert!(size_of::<RpFilter>() == 48 && align_of::<RpFilter>() == 4);
+const _: () = assert!(size_of::<RpFilter>() == 40 && align_of::<RpFilter>() == 4);

@@ -5,7 +5,11 @@
 //! the entry still on it, not confirmed. No rule drops that late: source translation is done just before.
 //! `nf_ct_resolve_clash` (same file, 5.10 to 7.2) runs only then, and has the entry that is in the way.
 
-use aya_ebpf::{helpers::generated::bpf_ktime_get_ns, macros::fentry, programs::FEntryContext};
+use aya_ebpf::{
+    helpers::generated::bpf_ktime_get_ns,
+    macros::{fentry, kprobe},
+    programs::{FEntryContext, ProbeContext},
+};
 use dropwatch_common::{
     counters,
     fields::Field,
@@ -30,6 +34,13 @@ const INFO_MASK: u64 = 7;
 /// `nf_ct_resolve_clash(skb, h, reply_hash)`, 5.10 to 7.2.
 #[fentry(function = "nf_ct_resolve_clash")]
 pub fn ct_clash_fentry(ctx: FEntryContext) -> i32 {
+    clashed(&ctx);
+    0
+}
+
+/// The same where trampolines are refused, or modules have no BTF (5.10).
+#[kprobe(function = "nf_ct_resolve_clash")]
+pub fn ct_clash_kprobe(ctx: ProbeContext) -> u32 {
     clashed(&ctx);
     0
 }

@@ -9,8 +9,8 @@
 
 use aya_ebpf::{
     helpers::generated::{bpf_get_smp_processor_id, bpf_ktime_get_ns},
-    macros::fentry,
-    programs::FEntryContext,
+    macros::{fentry, kprobe},
+    programs::{FEntryContext, ProbeContext},
 };
 use dropwatch_common::{
     config::{live, word},
@@ -47,9 +47,23 @@ pub fn ipvs_xmit_fentry(ctx: FEntryContext) -> i32 {
     0
 }
 
-/// The same for IPv6.
+/// The same where trampolines are refused, or modules have no BTF (5.10).
+#[kprobe(function = "ip_vs_nat_xmit")]
+pub fn ipvs_xmit_kprobe(ctx: ProbeContext) -> u32 {
+    sent_on(&ctx);
+    0
+}
+
+/// `ip_vs_nat_xmit_v6`: the same for IPv6.
 #[fentry(function = "ip_vs_nat_xmit_v6")]
 pub fn ipvs_xmit6_fentry(ctx: FEntryContext) -> i32 {
+    sent_on(&ctx);
+    0
+}
+
+/// As above.
+#[kprobe(function = "ip_vs_nat_xmit_v6")]
+pub fn ipvs_xmit6_kprobe(ctx: ProbeContext) -> u32 {
     sent_on(&ctx);
     0
 }
@@ -57,6 +71,13 @@ pub fn ipvs_xmit6_fentry(ctx: FEntryContext) -> i32 {
 /// `handle_response(af, skb, pd, cp, iph, hooknum)`, 5.10 to 7.2.
 #[fentry(function = "handle_response")]
 pub fn ipvs_response_fentry(ctx: FEntryContext) -> i32 {
+    replied(&ctx);
+    0
+}
+
+/// As above.
+#[kprobe(function = "handle_response")]
+pub fn ipvs_response_kprobe(ctx: ProbeContext) -> u32 {
     replied(&ctx);
     0
 }
@@ -147,6 +168,23 @@ fn replied<C: Call>(ctx: &C) {
     tell(slot, event::REPLY, &skb, cp, ctx.arg(5) as u32, &flow);
 }
 
+/// Namespace of the connection: what it says itself, or what the packet's device does where the structure is not
+/// known (5.10).
+#[inline(always)]
+fn netns<M: Mem>(skb: &Skb<M>, cp: Ptr<M>) -> u32 {
+    let own = skb::netns(
+        cp.follow(Field::ip_vs_conn_ipvs)
+            .follow(Field::netns_ipvs_net),
+    );
+    match own {
+        0 => match skb::device_netns(skb.dev()) {
+            0 => skb::socket_netns(skb.sk()),
+            netns => netns,
+        },
+        netns => netns,
+    }
+}
+
 /// Counts every one; sends on the first of its kind of each connection.
 #[inline(always)]
 fn tell<M: Mem>(slot: *mut Detached, event: u32, skb: &Skb<M>, cp: Ptr<M>, hook: u32, flow: &Flow) {
@@ -156,10 +194,7 @@ fn tell<M: Mem>(slot: *mut Detached, event: u32, skb: &Skb<M>, cp: Ptr<M>, hook:
     if known.ports != ports(cp) {
         return;
     }
-    let netns = skb::netns(
-        cp.follow(Field::ip_vs_conn_ipvs)
-            .follow(Field::netns_ipvs_net),
-    );
+    let netns = netns(skb, cp);
     let wanted = config(word::NETNS);
     if wanted != 0 && wanted != netns {
         return;

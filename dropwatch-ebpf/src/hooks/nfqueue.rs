@@ -3,16 +3,17 @@
 //! `nf_queue` (net/netfilter/nf_queue.c) runs only for packets that a rule queues: mark, queue number and
 //! hook are read there and kept until it returns. Within it `nf_queue_entry_get_refs` tells the entry that
 //! the packet waits in; it is also called for each segment of a GSO packet, while the entry still names the
-//! whole one. `nfqnl_reinject` (net/netfilter/nfnetlink_queue.c, 6.1 and later) gets that entry back with the
-//! verdict, in the queue program's own context; what follows, the drop included, happens inside it.
+//! whole one. `nf_reinject` (net/netfilter/nf_queue.c, up to 6.9; then inlined in `nfqnl_reinject`,
+//! net/netfilter/nfnetlink_queue.c) gets that entry back with the verdict, in the queue program's own context;
+//! what follows, the drop included, happens inside it.
 
 use aya_ebpf::{
     helpers::{
         bpf_get_current_pid_tgid,
         generated::{bpf_get_current_comm, bpf_ktime_get_ns},
     },
-    macros::{fentry, fexit},
-    programs::{FEntryContext, FExitContext},
+    macros::{fentry, fexit, kprobe, kretprobe},
+    programs::{FEntryContext, FExitContext, ProbeContext, RetProbeContext},
 };
 use dropwatch_common::{
     config::live,
@@ -28,7 +29,10 @@ use dropwatch_common::{
 use crate::{
     call::Call,
     kread::{self, Mem, Ptr},
-    maps::{self, JOIN_WITHIN_NS, QUEUE_ENTRIES, QUEUED, Queued, REINJECTED, Reinjected, count},
+    maps::{
+        self, JOIN_WITHIN_NS, LAST_QUEUED, QUEUE_ENTRIES, QUEUED, Queued, REINJECTED, Reinjected,
+        count,
+    },
     parse,
     skb::Skb,
 };
@@ -43,11 +47,26 @@ pub fn nfqueue_queue_fentry(ctx: FEntryContext) -> i32 {
     0
 }
 
+/// The same where trampolines are refused.
+#[kprobe(function = "nf_queue")]
+pub fn nfqueue_queue_kprobe(ctx: ProbeContext) -> u32 {
+    queued(&ctx);
+    0
+}
+
 /// Its return: the packet waits, goes on without having waited, or is gone.
 #[fexit(function = "nf_queue")]
 pub fn nfqueue_queue_fexit(ctx: FExitContext) -> i32 {
     let skb: u64 = Call::arg(&ctx, 0);
     let _ = QUEUED.remove(skb);
+    0
+}
+
+/// The same where trampolines are refused. What interrupts `nf_queue` and queues a packet too leaves the outer one's
+/// behind: that is forgotten when the packet comes back, or by its age.
+#[kretprobe(function = "nf_queue")]
+pub fn nfqueue_queue_kretprobe(_ctx: RetProbeContext) -> u32 {
+    let _ = QUEUED.remove(maps::take(&LAST_QUEUED));
     0
 }
 
@@ -58,9 +77,24 @@ pub fn nfqueue_entry_fentry(ctx: FEntryContext) -> i32 {
     0
 }
 
-/// `nfqnl_reinject(entry, verdict)`, 6.1 to 7.2; `nf_reinject` of 5.10 has the same arguments.
+/// The same where trampolines are refused.
+#[kprobe(function = "nf_queue_entry_get_refs")]
+pub fn nfqueue_entry_kprobe(ctx: ProbeContext) -> u32 {
+    entered(&ctx);
+    0
+}
+
+/// `nf_reinject(entry, verdict)` up to 6.9, or `nfqnl_reinject(entry, verdict)`, 5.10 to 7.2: whichever the loader
+/// names.
 #[fentry(function = "nfqnl_reinject")]
 pub fn nfqueue_reinject_fentry(ctx: FEntryContext) -> i32 {
+    reinjected(&ctx);
+    0
+}
+
+/// The same where trampolines are refused.
+#[kprobe(function = "nfqnl_reinject")]
+pub fn nfqueue_reinject_kprobe(ctx: ProbeContext) -> u32 {
     reinjected(&ctx);
     0
 }
@@ -82,6 +116,7 @@ fn queued<C: Call>(ctx: &C) {
         count(counters::QUEUE_STASH_FAILED);
         return;
     }
+    maps::keep(&LAST_QUEUED, skb.0.id());
     maps::set_live(live::QUEUES, 1);
 }
 
@@ -128,6 +163,7 @@ fn reinjected<C: Call>(ctx: &C) {
         kept.ran |= ran::QUEUED;
     }
     let _ = QUEUE_ENTRIES.remove(entry.id());
+    let _ = QUEUED.remove(skb.0.id());
     parse::flow(skb.ethertype(), skb.network_header(), &mut kept.flow);
     if REINJECTED.insert(skb.0.id(), &kept, 0).is_err() {
         count(counters::QUEUE_STASH_FAILED);

@@ -1,18 +1,19 @@
 //! Evidence for a refused source address.
 //!
 //! `ip_handle_martian_source` (net/ipv4/route.c, 5.10 to 7.2) runs only when a source was refused, so it
-//! costs other traffic nothing; it does not say which check refused. `fib_validate_source`
-//! (net/ipv4/fib_frontend.c) does, by its return value, but runs for every routed packet: the planner takes
-//! it only where drop reasons are missing, or when told to. The reverse route is the last look-up that
-//! the `fib_table_lookup` tracepoint saw on this CPU for the packet's addresses turned round; as that
-//! tracepoint runs for every routed packet, the loader attaches it only while sources are refused.
+//! costs other traffic nothing; it does not say which check refused. The drop reason does; before 5.17, when
+//! there was none, the return value of `ip_route_input_noref` around it does, which runs for every routed packet:
+//! the planner takes it only there. The reverse route is the last look-up that the `fib_table_lookup` tracepoint
+//! saw on this CPU for the packet's addresses turned round; as that tracepoint runs for every routed packet,
+//! the loader attaches it only while sources are refused.
 
 use aya_ebpf::{
     EbpfContext,
     helpers::generated::bpf_ktime_get_ns,
-    macros::{btf_tracepoint, fentry, fexit, kprobe, raw_tracepoint},
+    macros::{btf_tracepoint, fentry, fexit, kprobe, kretprobe, raw_tracepoint},
     programs::{
         BtfTracePointContext, FEntryContext, FExitContext, ProbeContext, RawTracePointContext,
+        RetProbeContext,
     },
 };
 use aya_log_ebpf::warn;
@@ -30,57 +31,43 @@ use dropwatch_common::{
 use crate::{
     call::Call,
     kread::{Mem, Ptr},
-    maps::{self, JOIN_WITHIN_NS, LAST_LOOKUP, Lookup, REFUSALS, Refusal, config, count},
+    maps::{
+        self, JOIN_WITHIN_NS, LAST_LOOKUP, LAST_REFUSED, Lookup, REFUSALS, Refusal, config, count,
+    },
     skb::{self, Skb},
 };
 
 /// `ip_handle_martian_source(dev, in_dev, skb, daddr, saddr)`, 5.10 to 7.2.
 #[fentry(function = "ip_handle_martian_source")]
 pub fn rp_filter_martian_fentry(ctx: FEntryContext) -> i32 {
-    stash(
-        &ctx,
-        ctx.arg(2),
-        Refusal {
-            saddr: ctx.arg(4),
-            daddr: ctx.arg(3),
-            ..martian()
-        },
-    );
+    refuse(&ctx);
     0
 }
 
 /// The same where trampolines are refused.
 #[kprobe(function = "ip_handle_martian_source")]
 pub fn rp_filter_martian_kprobe(ctx: ProbeContext) -> u32 {
-    if let (Some(skb), Some(daddr), Some(saddr)) = (ctx.arg(2), ctx.arg(3), ctx.arg(4)) {
-        stash(
-            &ctx,
-            skb,
-            Refusal {
-                saddr,
-                daddr,
-                ..martian()
-            },
-        );
+    refuse(&ctx);
+    0
+}
+
+/// `ip_route_input_noref(skb, dst, src, tos, dev)`, as of 5.10 to 5.16; the return value stands behind the five
+/// arguments. Negative = refused, with an errno.
+#[fexit(function = "ip_route_input_noref")]
+pub fn rp_filter_route_fexit(ctx: FExitContext) -> i32 {
+    let ret: i32 = ctx.arg(5);
+    if ret < 0 {
+        returned(ctx.arg(0), ret);
     }
     0
 }
 
-/// `fib_validate_source(skb, src, dst, tos or dscp, oif, dev, idev, itag)`, 5.10 to 7.2; the return value
-/// stands behind the eight arguments. Negative = refused: errno up to 6.12, minus the drop reason later.
-#[fexit(function = "fib_validate_source")]
-pub fn rp_filter_validate_fexit(ctx: FExitContext) -> i32 {
-    let ret: i32 = ctx.arg(8);
+/// The same where trampolines are refused.
+#[kretprobe(function = "ip_route_input_noref")]
+pub fn rp_filter_route_kretprobe(ctx: RetProbeContext) -> u32 {
+    let ret: i32 = ctx.ret();
     if ret < 0 {
-        let refusal = Refusal {
-            saddr: ctx.arg(1),
-            daddr: ctx.arg(2),
-            ran: ran::RETURN,
-            ret,
-            oif: ctx.arg(4),
-            ..martian()
-        };
-        stash(&ctx, ctx.arg(0), refusal);
+        returned(maps::take(&LAST_REFUSED), ret);
     }
     0
 }
@@ -99,25 +86,19 @@ pub fn rp_filter_lookup_raw(ctx: RawTracePointContext) -> i32 {
     0
 }
 
-/// A refusal of which only is known that it was one, now.
-#[inline(always)]
-fn martian() -> Refusal {
-    Refusal {
-        // SAFETY: a helper without preconditions.
-        time_ns: unsafe { bpf_ktime_get_ns() },
-        saddr: 0,
-        daddr: 0,
-        ran: ran::MARTIAN,
-        ret: 0,
-        oif: 0,
-        pad: 0,
-    }
-}
-
 /// Keeps a refusal for the drop of the same skb.
 #[inline(always)]
-fn stash(ctx: &impl EbpfContext, skb: u64, refusal: Refusal) {
-    match REFUSALS.insert(skb, refusal, 0) {
+fn refuse<C: Call + EbpfContext>(ctx: &C) {
+    let skb = ctx.arg(2);
+    let refusal = Refusal {
+        // SAFETY: a helper without preconditions.
+        time_ns: unsafe { bpf_ktime_get_ns() },
+        saddr: ctx.arg(4) as u32,
+        daddr: ctx.arg(3) as u32,
+        ran: ran::MARTIAN,
+        ret: 0,
+    };
+    match REFUSALS.insert(skb, &refusal, 0) {
         Ok(()) => count(counters::RP_STASHED),
         Err(error) => {
             count(counters::RP_STASH_FAILED);
@@ -125,6 +106,21 @@ fn stash(ctx: &impl EbpfContext, skb: u64, refusal: Refusal) {
                 ctx,
                 "a refusal could not be kept for its drop: error {}", error
             );
+        }
+    }
+    maps::keep(&LAST_REFUSED, skb);
+}
+
+/// The routing of a refused packet returned. Other failures of routing were not kept.
+#[inline(always)]
+fn returned(skb: u64, ret: i32) {
+    if let Some(slot) = REFUSALS.get_ptr_mut(skb) {
+        // SAFETY: a live slot; the packet belongs to this CPU until it is freed.
+        let refusal = unsafe { &mut *slot };
+        // One that has its answer already is of an earlier packet at the same address.
+        if refusal.ran & ran::RETURN == 0 {
+            refusal.ran |= ran::RETURN;
+            refusal.ret = ret;
         }
     }
 }
@@ -201,7 +197,6 @@ pub fn fill<M: Mem>(
         count(counters::RP_JOINED);
         record.ran |= kept.ran;
         record.ret = kept.ret;
-        record.oif = kept.oif;
         let _ = REFUSALS.remove(skb.0.id());
     }
     if let Some(mode) = dev.and_then(skb::rp_filter_mode) {

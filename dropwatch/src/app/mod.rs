@@ -7,7 +7,6 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use aya::Btf;
 use aya_log::EbpfLogger;
 use tokio::{
     signal::unix::{SignalKind, signal},
@@ -21,12 +20,11 @@ use self::{
     sources::{Sources, baseline},
 };
 use crate::{
-    attach::load::{self, Attached},
+    attach::load::Attached,
     causes,
     cli::Format,
     config::Config,
     correlate::engine::Engine,
-    exit::Failure,
     facts::{
         Fact, FactKey,
         reader::{Reader, follow::Follower},
@@ -36,13 +34,7 @@ use crate::{
         decode::{Decoder, Event, Pending},
         live::Live,
     },
-    kernel::{
-        btf::{KernelBtf, vmlinux_path},
-        caps,
-        modules::LoadedModules,
-        reasons::Reasons,
-        symbols::Symbols,
-    },
+    kernel::{caps, modules::LoadedModules, symbols::Symbols},
     memory,
     output::{
         Counted, Printer, Start,
@@ -56,6 +48,7 @@ use crate::{
 };
 
 mod lookup_watch;
+pub mod open;
 mod ready_file;
 mod sources;
 
@@ -91,7 +84,7 @@ async fn live(config: &Config) -> Result<()> {
         .as_deref()
         .map(ReadyFile::new)
         .transpose()?;
-    let (mut attached, mut decoder) = attach(config)?;
+    let (mut attached, mut decoder) = open::open(&config.kernel)?;
     let mut ring = Live::new(&mut attached.ebpf)?;
     let mut counters = Counters::new(&mut attached.ebpf)?;
     // What the programs themselves have to say: only that something which should not happen did.
@@ -178,63 +171,20 @@ async fn live(config: &Config) -> Result<()> {
     // Detach, then read what is left: after that the numbers stand still.
     let recursion = recursion_misses(&attached);
     drop(attached);
+    log::debug!("detached");
     settle(&mut ring, &decoder, &mut session, &counters)?;
+    log::debug!("the ring buffer is empty");
     last_answers(&mut session, &mut sources, &mut answered).await?;
+    log::debug!("nothing is waited for any more");
     let ledger = Ledger {
         lost_recursion: recursion,
         ..counters.ledger()?
     };
     let drops = counted(&counters, &decoder);
+    log::debug!("counted");
     // Whole milliseconds: more would be noise, and would not survive a capture to the last digit.
     let seconds = began.elapsed().as_millis() as f64 / 1e3;
     session.finish(monotonic_ns(), seconds, ledger, drops)
-}
-
-/// Reads BTF and attaches.
-fn attach(config: &Config) -> Result<(Attached, Decoder)> {
-    let missing = caps::missing();
-    if !missing.is_empty() {
-        return Err(Failure::Permission.because(format!(
-            "attaching eBPF programs needs {}: run as root, or give the binary these capabilities",
-            missing.join(", ")
-        )));
-    }
-    let path = vmlinux_path();
-    if !path.exists() {
-        return Err(Failure::Unsupported.because(format!(
-            "{} is missing: a kernel with CONFIG_DEBUG_INFO_BTF=y is needed (5.10 or later)",
-            path.display()
-        )));
-    }
-    // Two readers of the same BTF: aya needs its own form to name functions to the kernel, and that form
-    // does not give out structure members. Side by side they take as long as one. The same thread then
-    // reads the symbols: nobody waits for them before the first drop.
-    let symbols = Pending::default();
-    let (parsed, theirs) = std::sync::mpsc::channel();
-    {
-        let (path, symbols) = (path.clone(), Pending::clone(&symbols));
-        thread::spawn(move || {
-            // Nobody listens when our own reading of BTF failed first.
-            let _ = parsed.send(Btf::parse_file(path, aya::Endianness::default()));
-            let _ = symbols.set(Symbols::read());
-        });
-    }
-    let btf = KernelBtf::open(&path).map_err(|e| Failure::Unsupported.because(format!("{e:#}")))?;
-    let reasons = Reasons::from_btf(&btf);
-    // While the other thread is still parsing.
-    let prepared = load::prepare(&btf, &reasons, &config.kernel)?;
-    log::debug!("BTF mapped, everything looked up");
-    let aya_btf = theirs
-        .recv()
-        .context("the thread that parses BTF failed")?
-        .map_err(|e| Failure::Unsupported.because(format!("{}: {e}", path.display())))?;
-    log::debug!("BTF parsed for the loader");
-    let attached = load::attach(&btf, &aya_btf, prepared, &config.kernel)?;
-    log::debug!("attached");
-    // Since 6.14 the source checks return minus the drop reason; the routing functions around them got
-    // an enum for a return type in the same release, which BTF shows.
-    let decoder = Decoder::new(reasons, symbols, btf.returns_enum("ip_route_input_noref"));
-    Ok((attached, decoder))
 }
 
 /// Has the symbols read by a thread of its own: nobody waits for them before the next drop.

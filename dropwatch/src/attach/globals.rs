@@ -40,7 +40,7 @@ impl Globals {
         let planned = |probe: &str| {
             steps
                 .iter()
-                .any(|s| s.probe.name == probe && !s.variants.is_empty())
+                .any(|s| s.probe.name == probe && s.is_possible())
         };
         let number = |name: &str| reasons.number(name).unwrap_or(ABSENT);
         let mut config = [0u32; word::COUNT];

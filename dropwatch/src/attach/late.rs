@@ -1,10 +1,13 @@
-//! Programs on functions of modules: attached when their module is there, at the start or whenever it comes.
+//! Programs on functions of modules: attached when their module is there, at the start or whenever it comes, and
+//! again when it was away in between.
+
+use std::os::fd::RawFd;
 
 use anyhow::Result;
 
 use super::{
     load::chain,
-    module::{self, Modules},
+    module::{self, Loaded, Modules, Presence},
     plan::Step,
 };
 use crate::{
@@ -15,7 +18,20 @@ use crate::{
 /// The programs, and what waits.
 pub struct Late {
     modules: Modules,
-    waiting: Vec<(&'static str, Step)>,
+    entries: Vec<Entry>,
+}
+
+/// A step of the plan that belongs to a module.
+struct Entry {
+    module: &'static str,
+    step: Step,
+    state: State,
+}
+
+enum State {
+    Waiting,
+    /// Tried with the module that was present then; the program, if that went well.
+    Tried(Presence, Option<Loaded>),
 }
 
 impl Late {
@@ -24,56 +40,69 @@ impl Late {
     pub fn new(modules: Modules) -> Self {
         Self {
             modules,
-            waiting: Vec::new(),
+            entries: Vec::new(),
         }
     }
 
     /// Adds a step of the plan that belongs to a module.
     pub fn add(&mut self, module: &'static str, step: Step) {
-        self.waiting.push((module, step));
+        self.entries.push(Entry {
+            module,
+            step,
+            state: State::Waiting,
+        });
     }
 
-    /// Attaches what waits for a module that is there now; how that went. Costs a look at a few paths when there
-    /// is nothing to do. `vmlinux` is opened if it is not given.
+    /// Attaches what waits for a module that is there now, and lets go what belonged to one that is gone; how that
+    /// went. Costs a look at a few paths when there is nothing to do. `vmlinux` is opened if it is not given.
     pub fn advance(&mut self, vmlinux: Option<&KernelBtf>) -> Vec<ProbeStatus> {
-        let waiting = std::mem::take(&mut self.waiting);
-        let (here, away): (Vec<_>, Vec<_>) = waiting
-            .into_iter()
-            .partition(|(module, _)| module::is_ready(module));
-        self.waiting = away;
-        if here.is_empty() {
-            return Vec::new();
-        }
-        let opened = match vmlinux {
-            Some(_) => None,
-            None => Some(KernelBtf::open(&vmlinux_path())),
-        };
-        let vmlinux = match (vmlinux, &opened) {
-            (Some(btf), _) | (None, Some(Ok(btf))) => Ok(btf),
-            (None, Some(Err(e))) => Err(chain(e)),
-            (None, None) => Err("no BTF".to_owned()),
-        };
         let mut statuses = Vec::new();
-        for steps in here.chunk_by(|(one, _), (other, _)| one == other) {
-            let Some((module, _)) = steps.first() else {
+        let mut opened = None;
+        // Steps of one module stand together.
+        for entries in self
+            .entries
+            .chunk_by_mut(|one, other| one.module == other.module)
+        {
+            let Some(name) = entries.first().map(|entry| entry.module) else {
                 continue;
             };
-            let prepared = match &vmlinux {
-                Ok(btf) => self.modules.prepare(btf, module).map_err(|e| chain(&e)),
-                Err(why) => Err(why.clone()),
+            let present = module::presence(name);
+            for entry in entries.iter_mut() {
+                if let State::Tried(before, _) = &entry.state
+                    && present.as_ref() != Some(before)
+                {
+                    entry.state = State::Waiting;
+                    statuses.push(awaited(entry));
+                }
+            }
+            let waits = |entry: &Entry| matches!(entry.state, State::Waiting);
+            let Some(present) = present.filter(|_| entries.iter().any(waits)) else {
+                continue;
             };
-            for (module, step) in steps {
-                let attached = match &prepared {
-                    Ok(prepared) => {
-                        let tried = step
-                            .variants
-                            .iter()
-                            .map(|v| self.modules.attach(prepared, v).map_err(|e| chain(&e)));
-                        first_good(tried)
-                    }
+            let vmlinux = match vmlinux {
+                Some(btf) => Ok(btf),
+                None => opened
+                    .get_or_insert_with(|| KernelBtf::open(&vmlinux_path()))
+                    .as_ref()
+                    .map_err(chain),
+            };
+            let prepared =
+                vmlinux.and_then(|btf| self.modules.prepare(btf, name).map_err(|e| chain(&e)));
+            for entry in entries.iter_mut().filter(|entry| waits(entry)) {
+                let tried = match &prepared {
+                    Ok(prepared) => first_good(entry.step.in_module.iter().map(|variant| {
+                        prepared
+                            .attach(variant)
+                            .map_err(|e| format!("{}: {}", variant.flavour.name(), chain(&e)))
+                    })),
                     Err(why) => Err(why.clone()),
                 };
-                statuses.push(status(module, step, attached));
+                let (loaded, which) = match tried {
+                    Ok((at, loaded)) => (Some(loaded), Ok(at)),
+                    Err(why) => (None, Err(format!("module {name}: {why}"))),
+                };
+                statuses.push(status(&entry.step, which));
+                entry.state = State::Tried(present.clone(), loaded);
             }
         }
         statuses
@@ -81,38 +110,47 @@ impl Late {
 
     /// What waits for its module.
     pub fn awaited(&self) -> impl Iterator<Item = ProbeStatus> {
-        self.waiting.iter().map(|(module, step)| ProbeStatus {
-            why: Some(match module::lacks_btf(module) {
-                true => format!("module {module} is loaded, but has no BTF"),
-                false => format!("waits for module {module}"),
-            }),
-            awaits: (!module::lacks_btf(module)).then(|| (*module).into()),
-            ..status(module, step, Err(String::new()))
-        })
+        let waiting = self
+            .entries
+            .iter()
+            .filter(|entry| matches!(entry.state, State::Waiting));
+        waiting.map(awaited)
     }
 
-    /// The loaded programs.
-    #[must_use]
-    pub fn modules(&self) -> &Modules {
-        &self.modules
+    /// Names and descriptors of the loaded programs.
+    pub fn programs(&self) -> impl Iterator<Item = (String, RawFd)> {
+        self.entries.iter().filter_map(|entry| match &entry.state {
+            State::Tried(_, Some(loaded)) => Some((loaded.name().to_owned(), loaded.program())),
+            State::Tried(_, None) | State::Waiting => None,
+        })
     }
 }
 
-/// Index of the first that worked; all complaints when none did.
-fn first_good(tried: impl Iterator<Item = Result<(), String>>) -> Result<usize, String> {
+/// The first that worked, and its index; all complaints when none did.
+fn first_good<T>(tried: impl Iterator<Item = Result<T, String>>) -> Result<(usize, T), String> {
     let mut refused = Vec::new();
     for (at, result) in tried.enumerate() {
         match result {
-            Ok(()) => return Ok(at),
+            Ok(good) => return Ok((at, good)),
             Err(why) => refused.push(why),
         }
     }
     Err(refused.join("; "))
 }
 
-fn status(module: &str, step: &Step, attached: Result<usize, String>) -> ProbeStatus {
+fn awaited(entry: &Entry) -> ProbeStatus {
+    ProbeStatus {
+        awaits: Some(entry.module.into()),
+        ..status(
+            &entry.step,
+            Err(format!("waits for module {}", entry.module)),
+        )
+    }
+}
+
+fn status(step: &Step, attached: Result<usize, String>) -> ProbeStatus {
     let variant = attached.as_ref().map_or(0, |at| *at);
-    let variant = step.variants.get(variant);
+    let variant = step.in_module.get(variant);
     ProbeStatus {
         hook: step.probe.hook.into(),
         probe: step.probe.name.into(),
@@ -121,7 +159,7 @@ fn status(module: &str, step: &Step, attached: Result<usize, String>) -> ProbeSt
             .is_ok()
             .then(|| variant.map_or("", |v| v.flavour.name()).into()),
         attached: attached.is_ok(),
-        why: attached.err().map(|why| format!("module {module}: {why}")),
+        why: attached.err(),
         awaits: None,
     }
 }

@@ -1,6 +1,6 @@
 //! Loads the programs that the plan names and attaches them. Dropping [`Attached`] detaches everything.
 
-use std::path::Path;
+use std::os::fd::{AsFd as _, AsRawFd as _, RawFd};
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use aya::{
@@ -16,11 +16,11 @@ use super::{
     module::{self, Modules},
     on_demand::OnDemand,
     plan::{Forced, Step, View, plan},
-    spec::{Flavour, LOOKUP, PROBES, Variant},
+    spec::{LOOKUP, Need, Variant},
 };
 use crate::{
     exit::Failure,
-    kernel::{btf::KernelBtf, reasons::Reasons},
+    kernel::{btf::KernelBtf, caps, reasons::Reasons},
     model::coverage::{Coverage, ProbeStatus},
 };
 
@@ -55,6 +55,18 @@ pub struct Attached {
     pub late: Late,
 }
 
+impl Attached {
+    /// Names and descriptors of all programs in the kernel.
+    #[must_use]
+    pub fn programs(&self) -> Vec<(String, RawFd)> {
+        let of_aya = self.ebpf.programs().filter_map(|(name, program)| {
+            let fd = program.fd().ok()?.as_fd().as_raw_fd();
+            Some((name.to_owned(), fd))
+        });
+        of_aya.chain(self.late.programs()).collect()
+    }
+}
+
 /// What is to be tried on this kernel, and with which settings.
 pub struct Prepared {
     steps: Vec<Step>,
@@ -68,7 +80,13 @@ pub struct Prepared {
 ///
 /// [`Failure::Unsupported`] when a member of a structure that the drop anchor needs is not there.
 pub fn prepare(btf: &KernelBtf, reasons: &Reasons, settings: &Settings) -> Result<Prepared> {
-    let view = view(btf, reasons);
+    let view = View::new(
+        btf,
+        reasons,
+        caps::has_kprobes(),
+        module::supported(),
+        |module| module::btf_path(module).exists(),
+    );
     let steps = plan(&view, &settings.forced);
     Ok(Prepared {
         globals: Globals::new(btf, reasons, settings, &steps)?,
@@ -103,19 +121,26 @@ pub fn attach(
         ..Coverage::default()
     };
     let mut lookups = None;
-    for step in &steps {
-        if let Some(module) = step.module {
-            late.add(module, step.clone());
+    let (anchors, evidence): (Vec<_>, Vec<_>) = steps
+        .into_iter()
+        .partition(|step| step.probe.need == Need::Required);
+    for step in evidence {
+        let (status, variant) = attach_step(&mut ebpf, aya_btf, &step);
+        if let (false, Some(module)) = (status.attached, step.module()) {
+            late.add(module, step);
+            continue;
         }
-    }
-    coverage.probes.extend(late.advance(Some(btf)));
-    coverage.probes.extend(late.awaited());
-    for step in steps.iter().filter(|step| step.module.is_none()) {
-        let (status, variant) = attach_step(&mut ebpf, aya_btf, step);
         if step.probe.name == LOOKUP.name {
             lookups = variant.map(OnDemand::new);
         }
-        if step.probe.required && !status.attached {
+        coverage.probes.push(status);
+    }
+    coverage.probes.extend(late.advance(Some(btf)));
+    coverage.probes.extend(late.awaited());
+    // Last, so that no drop comes before its evidence.
+    for step in anchors {
+        let (status, _) = attach_step(&mut ebpf, aya_btf, &step);
+        if !status.attached {
             let why = status
                 .why
                 .unwrap_or_else(|| "no way of attaching is known".into());
@@ -144,34 +169,6 @@ fn refusal(text: &str) -> Failure {
     }
 }
 
-/// What the planner needs to know.
-fn view(btf: &KernelBtf, reasons: &Reasons) -> View {
-    let mut view = View {
-        kprobes: Path::new("/sys/bus/event_source/devices/kprobe").exists(),
-        modules: module::supported(),
-        rp_filter_reason: reasons.number("IP_RPFILTER").is_some(),
-        ..View::default()
-    };
-    for variant in PROBES.iter().flat_map(|p| p.variants) {
-        match variant.flavour {
-            Flavour::Btf | Flavour::Raw => {
-                if let Some(args) = btf.tracepoint_args(variant.target) {
-                    view.tracepoints.insert(variant.target, args);
-                }
-            }
-            // Of a module that is loaded, nothing is in the kernel itself.
-            Flavour::Fentry | Flavour::Fexit
-                if !variant.module.is_some_and(|m| module::btf_path(m).exists())
-                    && btf.has_function(variant.target) =>
-            {
-                view.functions.push(variant.target);
-            }
-            Flavour::Fentry | Flavour::Fexit | Flavour::Kprobe | Flavour::CgroupSysctl => {}
-        }
-    }
-    view
-}
-
 /// Creates the maps and fills the globals.
 fn create(aya_btf: &Btf, globals: &Globals, ring_bytes: u32) -> Result<Ebpf> {
     EbpfLoader::new()
@@ -195,7 +192,7 @@ fn attach_step(ebpf: &mut Ebpf, btf: &Btf, step: &Step) -> (ProbeStatus, Option<
         .map(|(variant, why)| format!("{}: {why}", variant.flavour.name()))
         .collect();
     for variant in &step.variants {
-        let on_demand = step.probe.on_demand;
+        let on_demand = step.probe.on_demand();
         let attached = load_variant(ebpf, btf, variant).and_then(|()| match on_demand {
             Some(_) => Ok(()),
             None => attach_variant(ebpf, variant),

@@ -3,10 +3,13 @@
 
 mod cgroup;
 mod globals;
+pub mod info;
 pub mod late;
 pub mod load;
 pub mod module;
 pub mod on_demand;
+mod perf;
 pub mod plan;
+pub mod prototypes;
 pub mod spec;
 mod sys;

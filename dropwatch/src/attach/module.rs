@@ -1,18 +1,20 @@
 //! Programs on functions of kernel modules, which may be loaded long after the start.
 //!
-//! The kernel wants the module's BTF object and the function's id in it; aya 0.14 has no way to give both. So
-//! the object is parsed again, its map references are pointed at the maps that aya made, and the programs of
-//! that one module are loaded by hand. The read-only globals are written anew for each module: structures of
-//! modules have their offsets only there. An attached program holds its module: it cannot be unloaded until
-//! [`Modules`] is dropped.
+//! For trampolines the kernel wants the module's BTF object and the function's id in it; aya 0.14 has no way to give
+//! both. So the object is parsed again, its map references are pointed at the maps that aya made, and the programs
+//! of that one module are loaded by hand. The read-only globals are written anew for each module: structures of
+//! modules have their offsets only there. A trampoline holds its module: it cannot be unloaded until
+//! [`Loaded`] is dropped. A kprobe does not, and is dead once the module is gone.
 
 use std::{
     collections::{HashMap, HashSet},
+    fs,
     os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd, RawFd},
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Error, Result, bail};
 use aya::{
     Ebpf,
     maps::{Map, MapData},
@@ -23,10 +25,11 @@ use dropwatch_common::names;
 use super::{
     globals::Globals,
     load::OBJECT,
+    perf, prototypes,
     spec::{Flavour, Variant},
     sys,
 };
-use crate::kernel::{btf::KernelBtf, layout};
+use crate::kernel::{btf::KernelBtf, caps, layout};
 
 /// Where the kernel offers its modules' BTF.
 const FOLDER: &str = "/sys/kernel/btf";
@@ -34,29 +37,47 @@ const FOLDER: &str = "/sys/kernel/btf";
 /// The section of the read-only globals.
 const RODATA: &str = ".rodata";
 
-/// What is needed to load programs later, and those that are.
+/// What is needed to load programs later.
 pub struct Modules {
     /// Maps by name, to be shared with what is loaded already.
     maps: HashMap<String, OwnedFd>,
     globals: Globals,
-    /// Programs and their links; closing them detaches.
-    attached: Vec<Loaded>,
 }
 
 /// A module whose programs can be loaded.
 pub struct Prepared {
-    btf: KernelBtf,
-    /// The module's BTF object.
-    fd: OwnedFd,
+    name: String,
+    /// Its types and its BTF object; `None` where modules have none (`CONFIG_DEBUG_INFO_BTF_MODULES`, 5.11).
+    btf: Option<(KernelBtf, OwnedFd)>,
     object: Object,
     /// Loaded programs hold the map; until then this does.
     _globals: MapData,
 }
 
-struct Loaded {
+/// A program and its link; closing them detaches.
+pub struct Loaded {
+    name: &'static str,
     program: OwnedFd,
     _link: OwnedFd,
 }
+
+impl Loaded {
+    /// The program's name in the eBPF object.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// The program's descriptor.
+    #[must_use]
+    pub fn program(&self) -> RawFd {
+        self.program.as_raw_fd()
+    }
+}
+
+/// One stay of a module in the kernel: it differs from that before and the next one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Presence(u64);
 
 /// Path of a module's BTF, which is there while the module is loaded.
 #[must_use]
@@ -64,22 +85,15 @@ pub fn btf_path(module: &str) -> PathBuf {
     Path::new(FOLDER).join(module)
 }
 
-/// Whether programs can be put on a module's functions now. While it is still starting, its BTF is there
-/// already, but the kernel takes no programs for it (`btf_try_get_module`, kernel/bpf/btf.c, v6.12).
+/// Whether programs can be put on a module's functions now; `None` when not. While a module is still starting, its
+/// BTF is there already, but the kernel takes no programs for it (`btf_try_get_module`, kernel/bpf/btf.c, v6.12).
 #[must_use]
-pub fn is_ready(module: &str) -> bool {
-    btf_path(module).exists() && is_live(module)
-}
-
-/// Whether a module is loaded for good, but without BTF (`CONFIG_DEBUG_INFO_BTF_MODULES`, 5.11).
-#[must_use]
-pub fn lacks_btf(module: &str) -> bool {
-    is_live(module) && !btf_path(module).exists()
-}
-
-fn is_live(module: &str) -> bool {
-    std::fs::read_to_string(format!("/sys/module/{module}/initstate"))
-        .is_ok_and(|state| state.trim() == "live")
+pub fn presence(module: &str) -> Option<Presence> {
+    let folder = Path::new("/sys/module").join(module);
+    let state = fs::read_to_string(folder.join("initstate")).ok()?;
+    // The folder is made anew with every loading.
+    let made = fs::metadata(folder).ok()?.ino();
+    (state.trim() == "live").then_some(Presence(made))
 }
 
 /// Whether the running kernel can load modules.
@@ -101,11 +115,7 @@ impl Modules {
                 maps.insert(name.to_owned(), fd.try_clone_to_owned()?);
             }
         }
-        Ok(Self {
-            maps,
-            globals,
-            attached: Vec::new(),
-        })
+        Ok(Self { maps, globals })
     }
 
     /// Gets ready to load programs for a module. `vmlinux` is what the module's BTF builds on.
@@ -114,66 +124,37 @@ impl Modules {
     ///
     /// What was tried and what went wrong.
     pub fn prepare(&self, vmlinux: &KernelBtf, module: &str) -> Result<Prepared> {
-        let btf = vmlinux.module(&btf_path(module))?;
-        let fd = sys::module_btf(module)
-            .with_context(|| format!("finding the BTF of {module} (takes CAP_SYS_ADMIN)"))?;
-        let (object, globals) = self.object(&btf)?;
+        let path = btf_path(module);
+        let btf = if path.exists() {
+            let fd = sys::module_btf(module)
+                .with_context(|| format!("finding the BTF of {module} (takes CAP_SYS_ADMIN)"))?;
+            Some((vmlinux.module(&path)?, fd))
+        } else {
+            None
+        };
+        let (object, globals) = self.object(btf.as_ref().map(|(btf, _)| btf))?;
         Ok(Prepared {
+            name: module.to_owned(),
             btf,
-            fd,
             object,
             _globals: globals,
         })
     }
 
-    /// Loads and attaches one program.
-    ///
-    /// # Errors
-    ///
-    /// What was tried and what the kernel said.
-    pub fn attach(&mut self, prepared: &Prepared, variant: &Variant) -> Result<()> {
-        let id = prepared
-            .btf
-            .function_id(variant.target)
-            .with_context(|| format!("the module has no function {}", variant.target))?;
-        let object = &prepared.object;
-        let function = object
-            .programs
-            .get(variant.program)
-            .and_then(|program| object.functions.get(&program.function_key()))
-            .with_context(|| format!("the eBPF object has no program {}", variant.program))?;
-        let attach_type = match variant.flavour {
-            Flavour::Fentry => bpf_attach_type::BPF_TRACE_FENTRY,
-            Flavour::Fexit => bpf_attach_type::BPF_TRACE_FEXIT,
-            other => bail!("{} programs cannot be put on modules", other.name()),
-        };
-        let program = sys::load(&sys::Program {
-            name: variant.program,
-            license: &object.license,
-            instructions: &function.instructions,
-            attach_type: attach_type as u32,
-            btf_id: id,
-            btf: prepared.fd.as_fd(),
-        })
-        .context("BPF_PROG_LOAD")?;
-        let link = sys::attach(program.as_fd()).context("BPF_RAW_TRACEPOINT_OPEN")?;
-        self.attached.push(Loaded {
-            program,
-            _link: link,
-        });
-        Ok(())
-    }
-
-    /// Descriptors of the loaded programs.
-    pub fn programs(&self) -> impl Iterator<Item = RawFd> {
-        self.attached.iter().map(|l| l.program.as_raw_fd())
-    }
-
     /// The object with all references resolved, its globals those of a module.
-    fn object(&self, btf: &KernelBtf) -> Result<(Object, MapData)> {
+    fn object(&self, btf: Option<&KernelBtf>) -> Result<(Object, MapData)> {
         let mut object = Object::parse(OBJECT).context("parsing the eBPF object")?;
         let mut globals = self.globals.clone();
-        layout::complete(&mut globals.offsets, btf);
+        match btf {
+            Some(btf) => layout::complete(&mut globals.offsets, btf),
+            None => {
+                layout::complete_without_btf(
+                    &mut globals.offsets,
+                    &caps::release(),
+                    std::env::consts::ARCH,
+                );
+            }
+        }
         let offsets = bytes(&globals.offsets);
         let config = bytes(&globals.config);
         let dev: Vec<u8> = globals.dev.iter().flat_map(|w| w.to_ne_bytes()).collect();
@@ -212,6 +193,75 @@ impl Modules {
         object.relocate_maps(references.into_iter(), &text)?;
         object.relocate_calls(&text)?;
         Ok((object, frozen))
+    }
+}
+
+impl Prepared {
+    /// Loads and attaches one program.
+    ///
+    /// # Errors
+    ///
+    /// What was tried and what the kernel said.
+    pub fn attach(&self, variant: &Variant) -> Result<Loaded> {
+        let function = self
+            .object
+            .programs
+            .get(variant.program)
+            .and_then(|program| self.object.functions.get(&program.function_key()))
+            .with_context(|| format!("the eBPF object has no program {}", variant.program))?;
+        let load = |kind| {
+            sys::load(&sys::Program {
+                name: variant.program,
+                license: &self.object.license,
+                instructions: &function.instructions,
+                kind,
+            })
+            .context("BPF_PROG_LOAD")
+        };
+        let traced = |attach_type: bpf_attach_type| -> Result<Loaded> {
+            let (btf, fd) = self.btf.as_ref().context("the module has no BTF")?;
+            let program = load(sys::Kind::Tracing {
+                attach_type: attach_type as u32,
+                btf_id: self.function_id(btf, variant)?,
+                btf: fd.as_fd(),
+            })?;
+            let link = sys::attach(program.as_fd()).context("BPF_RAW_TRACEPOINT_OPEN")?;
+            Ok(Loaded {
+                name: variant.program,
+                program,
+                _link: link,
+            })
+        };
+        match variant.flavour {
+            Flavour::Fentry => traced(bpf_attach_type::BPF_TRACE_FENTRY),
+            Flavour::Fexit => traced(bpf_attach_type::BPF_TRACE_FEXIT),
+            Flavour::Kprobe => {
+                if let Some((btf, _)) = &self.btf {
+                    self.function_id(btf, variant)?;
+                }
+                let program = load(sys::Kind::Kprobe)?;
+                let symbol = format!("{}:{}", self.name, variant.target);
+                let link = perf::attach_kprobe(program.as_fd(), &symbol)
+                    .with_context(|| format!("perf_event_open of a kprobe on {symbol}"))?;
+                Ok(Loaded {
+                    name: variant.program,
+                    program,
+                    _link: link,
+                })
+            }
+            other => bail!("{} programs cannot be put on modules", other.name()),
+        }
+    }
+
+    /// What the compiler changed is in no BTF: then its arguments are not known, whatever the flavour.
+    fn function_id(&self, btf: &KernelBtf, variant: &Variant) -> Result<u32> {
+        prototypes::check(btf, variant.target).map_err(Error::msg)?;
+        btf.function_id(variant.target).with_context(|| {
+            format!(
+                "the BTF of {} has no function {}",
+                self.name, variant.target
+            )
+        })
     }
 }
 

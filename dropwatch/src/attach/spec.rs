@@ -15,6 +15,8 @@ pub enum Flavour {
     Fexit,
     /// Function entry, by breakpoint or ftrace.
     Kprobe,
+    /// Function return, likewise.
+    Kretprobe,
     /// Cgroup sysctl program.
     CgroupSysctl,
 }
@@ -29,6 +31,7 @@ impl Flavour {
             Self::Fentry => "fentry",
             Self::Fexit => "fexit",
             Self::Kprobe => "kprobe",
+            Self::Kretprobe => "kretprobe",
             Self::CgroupSysctl => "cgroup_sysctl",
         }
     }
@@ -47,6 +50,19 @@ pub struct Variant {
     pub module: Option<&'static str>,
 }
 
+/// Whether and when a probe is attached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// If it can be; what depends on it is blind otherwise.
+    Optional,
+    /// Nothing works without it.
+    Required,
+    /// Only now and then, being too costly to be so always: when, in words.
+    OnDemand(&'static str),
+    /// Only where drop reasons do not say what it says, being on the way of every packet.
+    WithoutReasons,
+}
+
 /// One question to the kernel.
 #[derive(Clone, Copy, Debug)]
 pub struct Probe {
@@ -54,12 +70,21 @@ pub struct Probe {
     pub name: &'static str,
     /// Hook it serves.
     pub hook: &'static str,
-    /// Whether nothing works without it.
-    pub required: bool,
-    /// When it is attached, for one that is too costly to be so always.
-    pub on_demand: Option<&'static str>,
-    /// Ways, best first.
+    /// Whether and when.
+    pub need: Need,
+    /// Ways, best first. What the kernel has itself comes before what its modules have.
     pub variants: &'static [Variant],
+}
+
+impl Probe {
+    /// When it is attached, if not always.
+    #[must_use]
+    pub fn on_demand(&self) -> Option<&'static str> {
+        match self.need {
+            Need::OnDemand(when) => Some(when),
+            Need::Optional | Need::Required | Need::WithoutReasons => None,
+        }
+    }
 }
 
 const fn variant(flavour: Flavour, program: &'static str, target: &'static str) -> Variant {
@@ -88,8 +113,7 @@ const fn probe(name: &'static str, hook: &'static str, variants: &'static [Varia
     Probe {
         name,
         hook,
-        required: false,
-        on_demand: None,
+        need: Need::Optional,
         variants,
     }
 }
@@ -98,22 +122,18 @@ const fn probe(name: &'static str, hook: &'static str, variants: &'static [Varia
 pub const DROP: Probe = Probe {
     name: "drop",
     hook: "skb_drop",
-    required: true,
-    on_demand: None,
+    need: Need::Required,
     variants: &[
         variant(Flavour::Btf, "skb_drop_btf", "kfree_skb"),
         variant(Flavour::Raw, "skb_drop_raw", "kfree_skb"),
     ],
 };
 
-/// That a source address was refused. The first two run only for refused packets; the third, which alone
-/// tells which check refused where drop reasons are missing, for every routed packet.
-pub const REFUSAL: Probe = Probe {
-    name: "refusal",
-    hook: "rp_filter",
-    required: false,
-    on_demand: None,
-    variants: &[
+/// That a source address was refused: runs only then.
+pub const REFUSAL: Probe = probe(
+    "refusal",
+    "rp_filter",
+    &[
         variant(
             Flavour::Fentry,
             "rp_filter_martian_fentry",
@@ -124,10 +144,24 @@ pub const REFUSAL: Probe = Probe {
             "rp_filter_martian_kprobe",
             "ip_handle_martian_source",
         ),
+    ],
+);
+
+/// Which check refused it. Runs for every routed packet.
+pub const VERDICT: Probe = Probe {
+    name: "verdict",
+    hook: "rp_filter",
+    need: Need::WithoutReasons,
+    variants: &[
         variant(
             Flavour::Fexit,
-            "rp_filter_validate_fexit",
-            "fib_validate_source",
+            "rp_filter_route_fexit",
+            "ip_route_input_noref",
+        ),
+        variant(
+            Flavour::Kretprobe,
+            "rp_filter_route_kretprobe",
+            "ip_route_input_noref",
         ),
     ],
 };
@@ -136,8 +170,7 @@ pub const REFUSAL: Probe = Probe {
 pub const LOOKUP: Probe = Probe {
     name: "lookup",
     hook: "rp_filter",
-    required: false,
-    on_demand: Some("while sources are refused"),
+    need: Need::OnDemand("while sources are refused"),
     variants: &[
         variant(Flavour::Btf, "rp_filter_lookup_btf", "fib_table_lookup"),
         variant(Flavour::Raw, "rp_filter_lookup_raw", "fib_table_lookup"),
@@ -145,106 +178,160 @@ pub const LOOKUP: Probe = Probe {
 };
 
 /// Who writes the sysctl.
-pub const SYSCTL: Probe = Probe {
-    name: "sysctl",
-    hook: "sysctl_write",
-    required: false,
-    on_demand: None,
-    variants: &[variant(
+pub const SYSCTL: Probe = probe(
+    "sysctl",
+    "sysctl_write",
+    &[variant(
         Flavour::CgroupSysctl,
         "sysctl_write",
         "the root of the cgroup2 tree",
     )],
-};
+);
 
 /// Which entry was in the way of another. Runs only when two clash.
 pub const CLASH: Probe = probe(
     "clash",
     "ct_insert",
-    &[in_module(
-        Flavour::Fentry,
-        "ct_clash_fentry",
-        "nf_ct_resolve_clash",
-        "nf_conntrack",
-    )],
+    &[
+        in_module(
+            Flavour::Fentry,
+            "ct_clash_fentry",
+            "nf_ct_resolve_clash",
+            "nf_conntrack",
+        ),
+        in_module(
+            Flavour::Kprobe,
+            "ct_clash_kprobe",
+            "nf_ct_resolve_clash",
+            "nf_conntrack",
+        ),
+    ],
 );
 
 /// A packet goes to a queue program: mark before, queue number, hook.
 pub const QUEUE: Probe = probe(
     "queue",
     "nfqueue",
-    &[variant(Flavour::Fentry, "nfqueue_queue_fentry", "nf_queue")],
+    &[
+        variant(Flavour::Fentry, "nfqueue_queue_fentry", "nf_queue"),
+        variant(Flavour::Kprobe, "nfqueue_queue_kprobe", "nf_queue"),
+    ],
 );
 
 /// The end of that call: what it kept is forgotten.
 pub const QUEUE_END: Probe = probe(
     "queue_end",
     "nfqueue",
-    &[variant(Flavour::Fexit, "nfqueue_queue_fexit", "nf_queue")],
+    &[
+        variant(Flavour::Fexit, "nfqueue_queue_fexit", "nf_queue"),
+        variant(Flavour::Kretprobe, "nfqueue_queue_kretprobe", "nf_queue"),
+    ],
 );
 
 /// The entry that the packet waits in.
 pub const QUEUE_ENTRY: Probe = probe(
     "queue_entry",
     "nfqueue",
-    &[variant(
-        Flavour::Fentry,
-        "nfqueue_entry_fentry",
-        "nf_queue_entry_get_refs",
-    )],
+    &[
+        variant(
+            Flavour::Fentry,
+            "nfqueue_entry_fentry",
+            "nf_queue_entry_get_refs",
+        ),
+        variant(
+            Flavour::Kprobe,
+            "nfqueue_entry_kprobe",
+            "nf_queue_entry_get_refs",
+        ),
+    ],
 );
 
-/// It comes back: verdict, mark after, process.
+/// It comes back: verdict, mark after, process. The kernel itself has the function up to 6.9.
 pub const REINJECT: Probe = probe(
     "reinject",
     "nfqueue",
-    &[in_module(
-        Flavour::Fentry,
-        "nfqueue_reinject_fentry",
-        "nfqnl_reinject",
-        "nfnetlink_queue",
-    )],
+    &[
+        variant(Flavour::Fentry, "nfqueue_reinject_fentry", "nf_reinject"),
+        variant(Flavour::Kprobe, "nfqueue_reinject_kprobe", "nf_reinject"),
+        in_module(
+            Flavour::Fentry,
+            "nfqueue_reinject_fentry",
+            "nfqnl_reinject",
+            "nfnetlink_queue",
+        ),
+        in_module(
+            Flavour::Kprobe,
+            "nfqueue_reinject_kprobe",
+            "nfqnl_reinject",
+            "nfnetlink_queue",
+        ),
+    ],
 );
 
 /// IPVS sends a client's packet to a real server.
 pub const IPVS_XMIT: Probe = probe(
     "ipvs_xmit",
     "ipvs",
-    &[in_module(
-        Flavour::Fentry,
-        "ipvs_xmit_fentry",
-        "ip_vs_nat_xmit",
-        "ip_vs",
-    )],
+    &[
+        in_module(
+            Flavour::Fentry,
+            "ipvs_xmit_fentry",
+            "ip_vs_nat_xmit",
+            "ip_vs",
+        ),
+        in_module(
+            Flavour::Kprobe,
+            "ipvs_xmit_kprobe",
+            "ip_vs_nat_xmit",
+            "ip_vs",
+        ),
+    ],
 );
 
 /// The same for IPv6.
 pub const IPVS_XMIT6: Probe = probe(
     "ipvs_xmit6",
     "ipvs",
-    &[in_module(
-        Flavour::Fentry,
-        "ipvs_xmit6_fentry",
-        "ip_vs_nat_xmit_v6",
-        "ip_vs",
-    )],
+    &[
+        in_module(
+            Flavour::Fentry,
+            "ipvs_xmit6_fentry",
+            "ip_vs_nat_xmit_v6",
+            "ip_vs",
+        ),
+        in_module(
+            Flavour::Kprobe,
+            "ipvs_xmit6_kprobe",
+            "ip_vs_nat_xmit_v6",
+            "ip_vs",
+        ),
+    ],
 );
 
 /// IPVS writes the service's address into a real server's reply.
 pub const IPVS_RESPONSE: Probe = probe(
     "ipvs_response",
     "ipvs",
-    &[in_module(
-        Flavour::Fentry,
-        "ipvs_response_fentry",
-        "handle_response",
-        "ip_vs",
-    )],
+    &[
+        in_module(
+            Flavour::Fentry,
+            "ipvs_response_fentry",
+            "handle_response",
+            "ip_vs",
+        ),
+        in_module(
+            Flavour::Kprobe,
+            "ipvs_response_kprobe",
+            "handle_response",
+            "ip_vs",
+        ),
+    ],
 );
 
 /// All probes in the order of attaching: what forgets before what keeps, and the anchor last, so that no drop
 /// comes before its evidence.
-pub const PROBES: [&Probe; 12] = [
+pub const PROBES: [&Probe; 13] = [
+    &VERDICT,
     &REFUSAL,
     &LOOKUP,
     &SYSCTL,

@@ -21,12 +21,24 @@ pub struct Program<'a> {
     pub license: &'a CStr,
     /// Instructions, map references and calls resolved.
     pub instructions: &'a [bpf_insn],
-    /// `BPF_TRACE_FENTRY` or `BPF_TRACE_FEXIT`.
-    pub attach_type: u32,
-    /// The function's id in the module's BTF, counted on from that of vmlinux.
-    pub btf_id: u32,
-    /// The module's BTF object.
-    pub btf: BorrowedFd<'a>,
+    /// What it is to run on.
+    pub kind: Kind<'a>,
+}
+
+/// What a program runs on.
+#[derive(Clone, Copy)]
+pub enum Kind<'a> {
+    /// A function, by trampoline.
+    Tracing {
+        /// `BPF_TRACE_FENTRY` or `BPF_TRACE_FEXIT`.
+        attach_type: u32,
+        /// The function's id in the module's BTF, counted on from that of vmlinux.
+        btf_id: u32,
+        /// The module's BTF object.
+        btf: BorrowedFd<'a>,
+    },
+    /// A perf event: which, is told when it is attached.
+    Kprobe,
 }
 
 /// Loads it.
@@ -50,13 +62,22 @@ fn try_load(program: &Program<'_>, log: &mut [u8]) -> io::Result<OwnedFd> {
     let mut attr = zeroed();
     // SAFETY: all bytes of the union are zero, which is a valid value of each of its members.
     let load = unsafe { &mut attr.__bindgen_anon_3 };
-    load.prog_type = bpf_prog_type::BPF_PROG_TYPE_TRACING as u32;
     load.insns = program.instructions.as_ptr() as u64;
     load.insn_cnt = program.instructions.len() as u32;
     load.license = program.license.as_ptr() as u64;
-    load.expected_attach_type = program.attach_type;
-    load.attach_btf_id = program.btf_id;
-    load.__bindgen_anon_1.attach_btf_obj_fd = program.btf.as_raw_fd() as u32;
+    match program.kind {
+        Kind::Tracing {
+            attach_type,
+            btf_id,
+            btf,
+        } => {
+            load.prog_type = bpf_prog_type::BPF_PROG_TYPE_TRACING as u32;
+            load.expected_attach_type = attach_type;
+            load.attach_btf_id = btf_id;
+            load.__bindgen_anon_1.attach_btf_obj_fd = btf.as_raw_fd() as u32;
+        }
+        Kind::Kprobe => load.prog_type = bpf_prog_type::BPF_PROG_TYPE_KPROBE as u32,
+    }
     for (to, from) in load.prog_name.iter_mut().zip(program.name.bytes().take(15)) {
         *to = from as _;
     }
@@ -68,7 +89,7 @@ fn try_load(program: &Program<'_>, log: &mut [u8]) -> io::Result<OwnedFd> {
     descriptor(bpf_cmd::BPF_PROG_LOAD, &mut attr)
 }
 
-/// Attaches a loaded program to its function; closing the result detaches it.
+/// Attaches a loaded tracing program to its function; closing the result detaches it.
 ///
 /// # Errors
 ///

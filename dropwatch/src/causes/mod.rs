@@ -4,6 +4,7 @@
 //! fail; a missing fact is an answer too ("unknown: …").
 
 use crate::{
+    attach::spec::Probe,
     correlate::{recent::Recent, view::View},
     facts::Followed,
     model::{
@@ -38,6 +39,9 @@ pub enum Verdict {
 pub trait Cause: Sync {
     /// Stem: the id in JSON and on the command line, and the name of its file, scenario and page.
     fn id(&self) -> &'static str;
+
+    /// The probes that give it facts, the drop anchor aside.
+    fn probes(&self) -> &'static [&'static Probe];
 
     /// Why this run cannot judge it; `None` when it can.
     fn blind(&self, coverage: &Coverage) -> Option<String>;

@@ -81,7 +81,7 @@ pub fn explain(drop: &Drop, view: &View<'_>) -> Option<Explanation> {
     if let Some(returned) = &check.returned {
         evidence.push(kernel(
             "verdict",
-            format!("fib_validate_source returned {}", returned.value),
+            format!("ip_route_input_noref returned {}", returned.value),
         ));
     }
     if let (Some(_), Some(mode)) = (martian, &check.mode) {
@@ -107,14 +107,18 @@ pub fn explain(drop: &Drop, view: &View<'_>) -> Option<Explanation> {
             source: Source::Advice,
         });
     }
-    let text = reasons::explain(&drop.reason.text());
+    // Where the kernel gives no reasons at all, the place is what is known.
+    let class = match &drop.reason.name {
+        Some(name) => reasons::explain(name).map(|text| text.class),
+        None => hint(drop).map(|hint| hint.class),
+    };
     Some(Explanation {
         title: own_title.unwrap_or_else(|| title(drop, martian)),
         summary: what,
         facts: json!({
             "kind": kind,
             "reason": drop.reason.text(),
-            "class": text.map(|t| t.class),
+            "class": class,
             "martian": martian,
             "netfilter": netfilter,
         }),
@@ -192,14 +196,9 @@ fn words(drop: &Drop, martian: Option<&str>) -> (String, Option<String>) {
     {
         return (text.what.into(), Some(text.look.into()));
     }
-    let hint = drop
-        .location
-        .symbol
-        .as_deref()
-        .and_then(reasons::location_hint);
-    match (hint, drop.reason.is_silent()) {
-        (Some(hint), true) => (format!("The kernel gives no reason. {hint}"), None),
-        (Some(hint), false) => (hint.into(), None),
+    match (hint(drop), drop.reason.is_silent()) {
+        (Some(hint), true) => (format!("The kernel gives no reason. {}", hint.what), None),
+        (Some(hint), false) => (hint.what.into(), None),
         (None, true) => (
             format!(
                 "The kernel gives no reason; the packet was freed in {}.",
@@ -217,6 +216,11 @@ fn words(drop: &Drop, martian: Option<&str>) -> (String, Option<String>) {
     }
 }
 
+/// What the place of the drop tells.
+fn hint(drop: &Drop) -> Option<reasons::Hint> {
+    reasons::location_hint(drop.location.symbol.as_deref()?)
+}
+
 /// Whether the source check refused it for another reason than the reverse path.
 fn may_be_martian(drop: &Drop) -> bool {
     let check = drop.source_check.as_ref();
@@ -228,10 +232,7 @@ fn may_be_martian(drop: &Drop) -> bool {
         Some("IP_LOCALNET") => of_loopback,
         _ => false,
     };
-    let refused = matches!(
-        returned,
-        Some(Refused::LocalSource | Refused::InvalidSource | Refused::LocalOrInvalid)
-    );
+    let refused = returned == Some(Refused::LocalOrInvalid);
     // The handler also runs for the reverse-path filter: where reasons have names, that one has its own.
     let handled = drop.reason.name.is_some() && check.is_some_and(|c| c.martian_handler);
     named || refused || handled || impossible(drop)

@@ -240,7 +240,6 @@ fn without_reasons_only_the_return_value_convicts() {
         let returned = Some(Returned {
             value: -18,
             verdict,
-            oif: 0,
         });
         Some(SourceCheck {
             returned,

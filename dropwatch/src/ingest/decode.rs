@@ -43,19 +43,13 @@ pub type Pending<T> = Arc<OnceLock<T>>;
 pub struct Decoder {
     reasons: Reasons,
     symbols: Pending<Symbols>,
-    /// Whether source checks return minus the drop reason (6.14 and later) rather than an errno.
-    reason_returns: bool,
 }
 
 impl Decoder {
     /// `symbols` may be filled later, in the background; decoding waits for it.
     #[must_use]
-    pub fn new(reasons: Reasons, symbols: Pending<Symbols>, reason_returns: bool) -> Self {
-        Self {
-            reasons,
-            symbols,
-            reason_returns,
-        }
+    pub fn new(reasons: Reasons, symbols: Pending<Symbols>) -> Self {
+        Self { reasons, symbols }
     }
 
     /// Takes other symbols: a module was loaded.
@@ -168,8 +162,7 @@ impl Decoder {
             martian_handler: wrote(ran::MARTIAN),
             returned: wrote(ran::RETURN).then(|| Returned {
                 value: record.ret,
-                verdict: self.refused(record.ret),
-                oif: record.oif,
+                verdict: refused(record.ret),
             }),
             mode: wrote(ran::MODE).then_some(Mode {
                 all: record.mode_all,
@@ -183,21 +176,13 @@ impl Decoder {
             }),
         }
     }
+}
 
-    /// Decodes `fib_validate_source`'s return value.
-    fn refused(&self, value: i32) -> Refused {
-        if !self.reason_returns {
-            return match -value {
-                libc::EXDEV => Refused::ReversePath,
-                libc::EINVAL => Refused::LocalOrInvalid,
-                _ => Refused::Unrecognised,
-            };
-        }
-        match self.reasons.name(value.unsigned_abs()) {
-            Some("IP_RPFILTER") => Refused::ReversePath,
-            Some("IP_LOCAL_SOURCE") => Refused::LocalSource,
-            Some("IP_INVALID_SOURCE") => Refused::InvalidSource,
-            _ => Refused::Unrecognised,
-        }
+/// Decodes `ip_route_input_noref`'s return value for a source that was refused.
+fn refused(value: i32) -> Refused {
+    match -value {
+        libc::EXDEV => Refused::ReversePath,
+        libc::EINVAL => Refused::LocalOrInvalid,
+        _ => Refused::Unrecognised,
     }
 }

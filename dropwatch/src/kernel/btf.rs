@@ -32,6 +32,17 @@ pub struct Member {
     pub size: u32,
 }
 
+/// What a function's argument is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Argument {
+    /// An integer or a member of an enum.
+    Number,
+    /// A pointer to a structure of this name.
+    Pointer(String),
+    /// Something else.
+    Other,
+}
+
 /// Path of the vmlinux BTF; `DROPWATCH_BTF` names another one, to try out a kernel without.
 #[must_use]
 pub fn vmlinux_path() -> PathBuf {
@@ -186,10 +197,32 @@ impl KernelBtf {
         (proto.parameters.len() as u32).checked_sub(1)
     }
 
-    /// Whether a function of this name is known.
+    /// The arguments of a function; `None` when there is none of this name.
     #[must_use]
-    pub fn has_function(&self, name: &str) -> bool {
-        self.types(name).iter().any(|t| matches!(t, Type::Func(_)))
+    pub fn arguments(&self, function: &str) -> Option<Vec<Argument>> {
+        let types = self.types(function);
+        let func = types.into_iter().find(|t| matches!(t, Type::Func(_)))?;
+        let Type::Func(func) = func else { return None };
+        let Type::FuncProto(proto) = self.strip(&func)? else {
+            return None;
+        };
+        Some(proto.parameters.iter().map(|p| self.argument(p)).collect())
+    }
+
+    fn argument(&self, parameter: &dyn BtfType) -> Argument {
+        match self.strip(parameter) {
+            Some(Type::Int(_) | Type::Enum(_)) => Argument::Number,
+            Some(Type::Ptr(pointer)) => match self.strip(&pointer) {
+                Some(Type::Struct(to)) => {
+                    Argument::Pointer(self.btf.resolve_name(&to).unwrap_or_default())
+                }
+                Some(Type::Fwd(to)) => {
+                    Argument::Pointer(self.btf.resolve_name(&to).unwrap_or_default())
+                }
+                _ => Argument::Other,
+            },
+            _ => Argument::Other,
+        }
     }
 
     /// Id of a function of a module, counted on from the ids of vmlinux; `None` when it has none of the name.
@@ -198,22 +231,6 @@ impl KernelBtf {
         let ids = self.btf.split()?.resolve_ids_by_name(name).ok()?;
         ids.into_iter()
             .find(|id| matches!(self.btf.resolve_type_by_id(*id), Ok(Type::Func(_))))
-    }
-
-    /// Whether a function returns an enum (as opposed to an int or nothing known).
-    #[must_use]
-    pub fn returns_enum(&self, function: &str) -> bool {
-        let types = self.types(function);
-        let Some(Type::Func(func)) = types.into_iter().find(|t| matches!(t, Type::Func(_))) else {
-            return false;
-        };
-        let Some(Type::FuncProto(proto)) = self.strip(&func) else {
-            return false;
-        };
-        matches!(
-            self.btf.resolve_type_by_id(proto.return_type_id()),
-            Ok(Type::Enum(_))
-        )
     }
 }
 

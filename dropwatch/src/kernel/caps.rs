@@ -1,6 +1,6 @@
 //! What this process is allowed to do, and what kernel it runs on.
 
-use std::fs;
+use std::{fs, path::Path};
 
 /// Capabilities that attaching needs (include/uapi/linux/capability.h). CAP_BPF and CAP_PERFMON exist since
 /// 5.8; CAP_SYS_ADMIN stands for both.
@@ -35,6 +35,12 @@ fn missing_in(effective: u64) -> Vec<&'static str> {
         missing.push("CAP_NET_ADMIN");
     }
     missing
+}
+
+/// Whether the kernel can put programs on functions by kprobe (CONFIG_KPROBE_EVENTS).
+#[must_use]
+pub fn has_kprobes() -> bool {
+    Path::new("/sys/bus/event_source/devices/kprobe").exists()
 }
 
 /// Release of the running kernel, as `uname -r` says it.

@@ -6,7 +6,7 @@ use dropwatch_common::{
     fields::{FIELD_COUNT, FIELDS, FieldSpec},
 };
 
-use super::btf::KernelBtf;
+use super::{btf::KernelBtf, builtin};
 
 /// Offsets in the order of [`FIELDS`].
 ///
@@ -19,6 +19,16 @@ pub fn offsets(btf: &KernelBtf) -> Result<[u32; FIELD_COUNT]> {
         *slot = offset(btf, field)?;
     }
     Ok(offsets)
+}
+
+/// Fills in the fields that vmlinux does not have, from what is known of kernels whose modules have no BTF.
+pub fn complete_without_btf(offsets: &mut [u32; FIELD_COUNT], release: &str, arch: &str) {
+    for (field, offset) in builtin::offsets(release, arch) {
+        let slot = &mut offsets[*field as usize];
+        if *slot == ABSENT {
+            *slot = *offset;
+        }
+    }
 }
 
 /// Fills in the fields that vmlinux does not have, from a module's BTF.

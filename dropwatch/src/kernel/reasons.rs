@@ -76,10 +76,10 @@ impl Reasons {
             .map(|(v, _)| *v)
     }
 
-    /// Whether this kernel gives reasons at all.
+    /// How many there are; none where this kernel gives no reasons.
     #[must_use]
-    pub fn known(&self) -> bool {
-        !self.names.is_empty()
+    pub fn count(&self) -> usize {
+        self.names.len()
     }
 }
 

@@ -46,6 +46,12 @@ impl Symbols {
         self.names.shrink_to_fit();
     }
 
+    /// How many there are.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.sorted.len()
+    }
+
     /// The symbol that an address lies in, and the distance from its start. `None` when unknown.
     #[must_use]
     pub fn find(&self, address: u64) -> Option<(&str, u64)> {

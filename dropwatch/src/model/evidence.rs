@@ -9,7 +9,7 @@ use super::{anchor::Task, hook::Hook, tuple::Tuple};
 pub struct SourceCheck {
     /// `ip_handle_martian_source` ran for this packet.
     pub martian_handler: bool,
-    /// What `fib_validate_source` returned, decoded.
+    /// What `ip_route_input_noref` returned, decoded; only seen on kernels before 5.17.
     pub returned: Option<Returned>,
     /// Settings of the device at the drop.
     pub mode: Option<Mode>,
@@ -24,23 +24,17 @@ pub struct Returned {
     pub value: i32,
     /// Which check refused.
     pub verdict: Refused,
-    /// Device index it would have been forwarded to; 0 = it was for this host.
-    pub oif: u32,
 }
 
-/// Which check in `fib_validate_source` refused (net/ipv4/fib_frontend.c).
+/// Which check of the source refused (net/ipv4/route.c, net/ipv4/fib_frontend.c, v5.10).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Refused {
-    /// The reverse-path filter: -EXDEV, or minus IP_RPFILTER.
+    /// The reverse-path filter: -EXDEV.
     ReversePath,
-    /// The source is an address of this host: minus IP_LOCAL_SOURCE.
-    LocalSource,
-    /// The source is no unicast address: minus IP_INVALID_SOURCE.
-    InvalidSource,
-    /// One of the two before: -EINVAL does not say which.
+    /// The source is an address of this host or no unicast address: -EINVAL.
     LocalOrInvalid,
-    /// A value that none of the known conventions has.
+    /// Another value.
     Unrecognised,
 }
 

@@ -74,7 +74,8 @@ impl<'a> Attribution<'a> {
                 .all(|one| name(one.chain) == first)
                 .then_some(first)
         };
-        let backend = match (self.place.subsystem(drop), list.is_empty()) {
+        let of_rule = self.certain().map(|one| one.chain.backend.subsystem());
+        let backend = match (self.place.subsystem(drop).or(of_rule), list.is_empty()) {
             (Some(Subsystem::NfTables), _) => Some("nf_tables"),
             // What runs the hooks says for others than rules too that they drop.
             (Some(Subsystem::IpTables), false) => Some("legacy"),

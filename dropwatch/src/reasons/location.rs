@@ -4,343 +4,440 @@
 //! that function does with packets it refuses, not which of its checks it was.
 //! Functions as of Linux 5.10 to 7.2.
 
+use super::Class;
+
 /// Hints by function, sorted.
-pub(super) const EXACT: &[(&str, &str)] = &[
+pub(super) const EXACT: &[(&str, Class, &str)] = &[
     (
         "__cgroup_bpf_run_filter_skb",
+        Class::Program,
         "An eBPF program attached to a cgroup refused it; see `bpftool cgroup tree`.",
     ),
     (
         "__dev_queue_xmit",
+        Class::Device,
         "Sending through the device failed: it is down, its queue is full, or an egress filter dropped it; see `ip -s link show DEV` and `tc -s qdisc show dev DEV`.",
     ),
     (
         "__neigh_event_send",
+        Class::Neighbour,
         "The next hop's MAC address is unknown and too many packets wait for it, or it was given up; see `ip neigh`.",
     ),
     (
         "__netif_receive_skb_core",
+        Class::Device,
         "Nothing took the received frame: unknown type, a device with no use for it, or an ingress filter; see `tcpdump -e -nn` and `tc filter show dev DEV ingress`.",
     ),
     (
         "__nf_queue",
+        Class::Firewall,
         "The packet should go to a queue program (NFQUEUE) but could not be queued; see `cat /proc/net/netfilter/nfnetlink_queue`.",
     ),
     (
         "__udp4_lib_rcv",
+        Class::Socket,
         "No UDP socket wants it, or its checksum is wrong; see `ss -ulnp` and `nstat -az | grep Udp`.",
     ),
     (
         "__udp6_lib_rcv",
+        Class::Socket,
         "No UDP socket wants it, or its checksum is wrong; see `ss -6ulnp` and `nstat -az | grep Udp6`.",
     ),
     (
         "arp_error_report",
+        Class::Neighbour,
         "The next hop does not answer ARP; see `ip neigh` and `arping -I DEV NEXTHOP`.",
     ),
     (
         "arp_process",
+        Class::Normal,
         "An ARP message was handled or not meant for this machine; this is usually no loss.",
     ),
     (
         "arp_rcv",
+        Class::Normal,
         "An ARP message was not for this machine or is malformed; this is usually no loss.",
     ),
     (
         "do_xdp_generic",
+        Class::Program,
         "An XDP program in generic mode refused it; see `ip link show dev DEV` and `bpftool prog show`.",
     ),
     (
         "enqueue_to_backlog",
+        Class::Resource,
         "The CPU's receive queue is full; see the 2nd column of `/proc/net/softnet_stat` and `sysctl net.core.netdev_max_backlog`.",
     ),
     (
         "icmp_rcv",
+        Class::Unknown,
         "An ICMP message is malformed, unknown, or ignored by a setting; see `sysctl net.ipv4.icmp_echo_ignore_all` and `nstat -az | grep Icmp`.",
     ),
     (
         "icmpv6_rcv",
+        Class::Unknown,
         "An ICMPv6 message is malformed or unknown; see `nstat -az | grep Icmp6`.",
     ),
     (
         "inet_sock_destruct",
+        Class::Normal,
         "A socket was closed while packets still waited in it; this is usually no fault.",
     ),
     (
         "ip6_forward",
+        Class::Routing,
         "An IPv6 packet may not be forwarded: forwarding is off, hop limit, size or IPsec policy; see `sysctl net.ipv6.conf.all.forwarding` and `nstat -az | grep Ip6`.",
     ),
     (
         "ip6_mc_input",
+        Class::Normal,
         "Multicast that nobody on this host has joined, which is usual and no fault; see `ip -6 maddr`.",
     ),
     (
         "ip6_pkt_drop",
+        Class::Routing,
         "There is no usable IPv6 route, or a route says to drop it; see `ip -6 route get DST` and `ip -6 rule`.",
     ),
     (
         "ip6_rcv_core",
+        Class::Malformed,
         "The IPv6 header is invalid, the frame is for another machine, or IPv6 is disabled on the device; see `nstat -az | grep Ip6In`.",
     ),
     (
         "ip_defrag",
+        Class::Unknown,
         "A fragment does not fit, or too many fragments wait; see `nstat -az | grep -i reasm`.",
     ),
     (
         "ip_error",
+        Class::Routing,
         "There is no route to the destination, or forwarding is off for the device; see `ip route get DST from SRC iif DEV` and `sysctl net.ipv4.ip_forward`.",
     ),
     (
         "ip_expire",
+        Class::Unknown,
         "Not all fragments of the packet arrived in time; see `nstat -az | grep -i reasm`.",
     ),
     (
         "ip_finish_output2",
+        Class::Neighbour,
         "The next hop's neighbour entry could not be made or used; see `ip neigh` and `dmesg | grep 'table overflow'`.",
     ),
     (
         "ip_forward",
+        Class::Routing,
         "The packet may not be forwarded: TTL ran out, too large, not for this machine's MAC address, source routed, or IPsec policy; see `nstat -az | grep Ip` and `ip route get DST`.",
     ),
     (
         "ip_fragment",
+        Class::Config,
         "The packet is larger than the MTU and must not be fragmented; see `ip route get DST` and `tracepath -n DST`.",
     ),
     (
         "ip_protocol_deliver_rcu",
+        Class::Unknown,
         "Nothing here handles this IP protocol, or an IPsec policy forbids it; see `ss -wnp` and `ip xfrm policy`.",
     ),
     (
         "ip_rcv_core",
+        Class::Malformed,
         "The IPv4 header is invalid, or the frame is for another machine's MAC address (then it is no loss); see `nstat -az | grep IpIn`.",
     ),
     (
         "ip_rcv_finish",
+        Class::Routing,
         "No route accepts the packet's addresses: reverse-path filter, martian address, or no route; see `ip route get SRC` and the rp_filter settings.",
     ),
     (
         "ip_rcv_finish_core",
+        Class::Routing,
         "No route accepts the packet's addresses: reverse-path filter, martian address, or no route; see `ip route get SRC` and the rp_filter settings.",
     ),
     (
         "kfree_skb_list",
+        Class::Resource,
         "A list of packets was freed; a full queue of the device is the common cause: see `tc -s qdisc show dev DEV`.",
     ),
     (
         "ndisc_error_report",
+        Class::Neighbour,
         "The next hop does not answer neighbour discovery; see `ip -6 neigh`.",
     ),
     (
         "ndisc_rcv",
+        Class::Malformed,
         "A neighbour discovery message is invalid; see `tcpdump -vv -e -nn icmp6`.",
     ),
     (
         "neigh_probe",
+        Class::Normal,
         "A packet that asked for the next hop's MAC address was freed after use; this is usually no loss.",
     ),
     (
         "net_tx_action",
+        Class::Device,
         "A packet that the device had finished with, or one of a device that was stopped, was freed later; see `ip -s link show DEV`.",
     ),
     (
         "netlink_unicast",
+        Class::Normal,
         "A netlink message found no receiver or no room; this is local communication, no network packet.",
     ),
     (
         "nf_hook_slow",
+        Class::Firewall,
         "A netfilter hook dropped it: an iptables or nftables rule or policy, or connection tracking; see `nft list ruleset`, `iptables-save -c`, `conntrack -S`.",
     ),
     (
         "nf_hook_slow_list",
+        Class::Firewall,
         "A netfilter hook dropped it: an iptables or nftables rule or policy, or connection tracking; see `nft list ruleset`, `iptables-save -c`, `conntrack -S`.",
     ),
     (
         "nf_queue",
+        Class::Firewall,
         "The packet should go to a queue program (NFQUEUE) but nobody listens or the queue is full; see `cat /proc/net/netfilter/nfnetlink_queue`.",
     ),
     (
         "nf_reinject",
+        Class::Firewall,
         "It came back from a queue program (NFQUEUE) and was dropped at the same hook: by the program's verdict or by a later rule; see `cat /proc/net/netfilter/nfnetlink_queue` and the rules on marks.",
     ),
     (
         "nfqnl_enqueue_packet",
+        Class::Firewall,
         "A queue program (NFQUEUE) is too slow and its queue is full; see `cat /proc/net/netfilter/nfnetlink_queue`.",
     ),
     (
         "nfqnl_reinject",
+        Class::Firewall,
         "It came back from a queue program (NFQUEUE) and was dropped at the same hook: by the program's verdict or by a later rule; see `cat /proc/net/netfilter/nfnetlink_queue` and the rules on marks.",
     ),
     (
         "nft_do_chain",
+        Class::Firewall,
         "An nftables rule or chain policy dropped it; see `nft list ruleset` and `nft monitor trace`.",
     ),
     (
         "packet_rcv",
+        Class::Normal,
         "A packet socket such as tcpdump's could not take its copy; the packet itself is not lost.",
     ),
     (
         "ping_rcv",
+        Class::Normal,
         "No ping socket waits for this echo reply; this is usually no fault.",
     ),
     (
         "raw_rcv",
+        Class::Socket,
         "A raw socket refused its copy of the packet; see `ss -wnp`.",
     ),
     (
         "sk_stream_kill_queues",
+        Class::Normal,
         "A stream socket was closed while data still waited in it; this is usually no fault.",
     ),
     (
         "skb_queue_purge",
+        Class::Normal,
         "A whole queue was emptied, as happens when a socket or device goes away; this is usually no fault.",
     ),
     (
         "skb_queue_purge_reason",
+        Class::Normal,
         "A whole queue was emptied, as happens when a socket or device goes away; this is usually no fault.",
     ),
     (
         "tcp_add_backlog",
+        Class::Resource,
         "The process held the socket locked and its backlog was full; see `nstat -az TcpExtTCPBacklogDrop`.",
     ),
     (
         "tcp_conn_request",
+        Class::Tcp,
         "A SYN was refused: the listening socket's queues are full or the request is not allowed; see `nstat -az | grep Listen` and `ss -ltn`.",
     ),
     (
         "tcp_data_queue",
+        Class::Tcp,
         "The data was received before, lies outside the window, or finds no buffer space; see `ss -tmpn`.",
     ),
     (
         "tcp_rcv_established",
+        Class::Tcp,
         "The segment does not fit the open connection: checksum, sequence number or flags; see `ss -tniO`.",
     ),
     (
         "tcp_rcv_state_process",
+        Class::Tcp,
         "The segment does not fit the connection's state; see `ss -tanp`.",
     ),
     (
         "tcp_v4_do_rcv",
+        Class::Tcp,
         "The segment does not fit its socket: checksum, state, or a handshake without a valid child socket; see `ss -tanp`.",
     ),
     (
         "tcp_v4_rcv",
+        Class::Socket,
         "No TCP socket wants it, or a check before the socket failed (checksum, filter, IPsec, signature, TTL); see `ss -tlnp`.",
     ),
     (
         "tcp_v6_do_rcv",
+        Class::Tcp,
         "The segment does not fit its socket: checksum, state, or a handshake without a valid child socket; see `ss -6tanp`.",
     ),
     (
         "tcp_v6_rcv",
+        Class::Socket,
         "No TCP socket wants it, or a check before the socket failed (checksum, filter, IPsec, signature, hop limit); see `ss -6tlnp`.",
     ),
     (
         "tcp_validate_incoming",
+        Class::Tcp,
         "The segment is outside the window, outdated, or an unexpected SYN or RST; see `nstat -az | grep -E 'PAWS|Challenge'`.",
     ),
     (
         "tpacket_rcv",
+        Class::Normal,
         "A capturing program's ring is full or it could not take its copy; the packet itself is not lost.",
     ),
     (
         "tun_net_xmit",
+        Class::Device,
         "The tun or tap device could not take it: its ring is full, a filter refused it, or no program holds the device; see `ip -s link show DEV`.",
     ),
     (
         "udp_destruct_common",
+        Class::Normal,
         "A UDP socket was closed while datagrams that nobody had read were still in its queue; see `ss -unm` for queues that fill up.",
     ),
     (
         "udp_queue_rcv_one_skb",
+        Class::Socket,
         "The UDP socket could not take it: receive buffer full, checksum, filter or IPsec; see `ss -uampn`.",
     ),
     (
         "udp_queue_rcv_skb",
+        Class::Socket,
         "The UDP socket could not take it: receive buffer full, checksum, filter or IPsec; see `ss -uampn`.",
     ),
     (
         "udpv6_queue_rcv_one_skb",
+        Class::Socket,
         "The UDP socket could not take it: receive buffer full, checksum, filter or IPsec; see `ss -6uampn`.",
     ),
     (
         "udpv6_queue_rcv_skb",
+        Class::Socket,
         "The UDP socket could not take it: receive buffer full, checksum, filter or IPsec; see `ss -6uampn`.",
     ),
     (
         "veth_xmit",
+        Class::Device,
         "The other end of the veth pair is gone or cannot take more, or the frame is too short; see `ip -d link show DEV` here and at the peer.",
     ),
 ];
 
 /// Hints by the beginning of the function's name, tried in this order when none fits exactly.
-pub(super) const PREFIXES: &[(&str, &str)] = &[
+pub(super) const PREFIXES: &[(&str, Class, &str)] = &[
     (
         "unix_",
+        Class::Normal,
         "A Unix socket was closed or refused a message; this is local communication, no network packet.",
     ),
     (
         "vsock_",
+        Class::Normal,
         "A virtual machine socket (vsock) freed a buffer; no network packet.",
     ),
     (
         "virtio_transport_",
+        Class::Normal,
         "A virtual machine socket (vsock) freed a buffer; no network packet.",
     ),
     (
         "netlink_",
+        Class::Normal,
         "A netlink message was freed; this is local communication, no network packet.",
     ),
     (
         "nft_do_chain_",
+        Class::Firewall,
         "An nftables rule or chain policy dropped it; see `nft list ruleset` and `nft monitor trace`.",
     ),
     (
         "nf_ct_frag6_",
+        Class::Unknown,
         "Fragments of an IPv6 packet do not fit or did not all arrive; see `nstat -az | grep -i reasm`.",
     ),
     (
         "ip_vs_",
+        Class::Unknown,
         "IPVS could not pass it on; see `ipvsadm -Ln --stats`, `ipvsadm -Lnc` and `sysctl net.ipv4.vs`.",
     ),
     (
         "ovs_",
+        Class::Device,
         "Open vSwitch dropped it; see `ovs-appctl dpctl/dump-flows -m`.",
     ),
     (
         "br_",
+        Class::Device,
         "A Linux bridge dropped it; see `bridge -d link`, `bridge fdb` and `bridge vlan`.",
     ),
     (
         "vxlan_",
+        Class::Device,
         "A VXLAN device dropped it; see `ip -s -d link show type vxlan` and `bridge fdb`.",
     ),
     (
         "macvlan_",
+        Class::Device,
         "A macvlan device dropped it; see `ip -s -d link show type macvlan`.",
     ),
     (
         "ipvlan_",
+        Class::Device,
         "An ipvlan device dropped it; see `ip -s -d link show type ipvlan`.",
     ),
     (
         "xfrm_",
+        Class::Firewall,
         "IPsec dropped it; see `ip xfrm policy`, `ip -s xfrm state` and `/proc/net/xfrm_stat`.",
     ),
     (
         "ieee80211_",
+        Class::Device,
         "The wireless stack dropped a frame; see `iw dev DEV station dump`.",
     ),
 ];
 
+/// What it usually means that a packet was freed somewhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hint {
+    /// In a sentence, with where to look next.
+    pub what: &'static str,
+    /// What kind of reason it is; [`Class::Unknown`] where it may be several.
+    pub class: Class,
+}
+
 /// What it usually means that a packet was freed in `symbol`, or `None` if there is nothing
 /// certain to say. Offsets (`+0x1c/0x40`) and compiler suffixes (`.isra.0`) are ignored.
-pub fn location_hint(symbol: &str) -> Option<&'static str> {
+pub fn location_hint(symbol: &str) -> Option<Hint> {
     let name = symbol.split(['+', '.', ' ']).next().unwrap_or(symbol);
-    if let Ok(at) = EXACT.binary_search_by_key(&name, |(known, _)| known) {
-        return Some(EXACT[at].1);
-    }
-    PREFIXES
-        .iter()
-        .find(|(prefix, _)| name.starts_with(prefix))
-        .map(|(_, hint)| *hint)
+    let exact = EXACT
+        .binary_search_by_key(&name, |(known, ..)| known)
+        .ok()
+        .map(|at| &EXACT[at]);
+    let found = exact.or_else(|| {
+        PREFIXES
+            .iter()
+            .find(|(prefix, ..)| name.starts_with(prefix))
+    });
+    found.map(|(_, class, what)| Hint {
+        what,
+        class: *class,
+    })
 }

@@ -21,7 +21,7 @@ mod tcp;
 mod tests;
 mod tunnel;
 
-pub use location::location_hint;
+pub use location::{Hint, location_hint};
 
 /// What kind of thing dropped the packet: for grouping and for the tone of an explanation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]

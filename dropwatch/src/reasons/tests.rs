@@ -60,7 +60,7 @@ fn texts_are_well_formed() {
         .iter()
         .flat_map(|t| t.iter())
         .map(|t| (t.name, t.look, false));
-    let hints = hints.map(|(name, hint)| (*name, *hint, false));
+    let hints = hints.map(|(name, _, hint)| (*name, *hint, false));
     for (name, text, one_sentence) in whats.chain(looks).chain(hints) {
         let asks = !one_sentence && text.ends_with('?');
         assert!(text.ends_with('.') || asks, "{name}: {text}");
@@ -111,6 +111,7 @@ fn locations() {
     assert!(
         location_hint("nf_hook_slow")
             .expect("a text")
+            .what
             .contains("netfilter")
     );
     for same in [
@@ -123,6 +124,7 @@ fn locations() {
     assert!(
         location_hint("unix_stream_read_generic")
             .expect("a text")
+            .what
             .contains("Unix")
     );
     assert!(location_hint("nft_do_chain_inet").is_some());

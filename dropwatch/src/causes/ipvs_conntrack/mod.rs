@@ -11,7 +11,7 @@
 
 use super::{Cause, Subject, Verdict, hash};
 use crate::{
-    attach::spec,
+    attach::spec::{self, Probe},
     correlate::{recent::Recent, view::View},
     model::{anchor::Anchor, coverage::Coverage, ipvs::IpvsReply},
 };
@@ -31,9 +31,13 @@ impl Cause for IpvsConntrack {
         "ipvs_conntrack"
     }
 
+    fn probes(&self) -> &'static [&'static Probe] {
+        &[&spec::IPVS_XMIT, &spec::IPVS_RESPONSE]
+    }
+
     fn blind(&self, coverage: &Coverage) -> Option<String> {
-        let needed = [&spec::IPVS_XMIT, &spec::IPVS_RESPONSE];
-        let missing = needed.into_iter().find(|p| !coverage.will_see(p.name))?;
+        let mut needed = self.probes().iter();
+        let missing = needed.find(|p| !coverage.will_see(p.name))?;
         let why = coverage.status(missing.name).and_then(|p| p.why.as_ref());
         Some(format!(
             "IPVS cannot be watched here ({})",

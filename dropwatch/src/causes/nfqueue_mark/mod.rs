@@ -9,7 +9,7 @@
 
 use super::{Cause, Subject, Verdict};
 use crate::{
-    attach::spec,
+    attach::spec::{self, Probe},
     correlate::{recent::Recent, view::View},
     model::{anchor::Anchor, coverage::Coverage},
     netfilter::Place,
@@ -28,9 +28,13 @@ impl Cause for NfqueueMark {
         "nfqueue_mark"
     }
 
+    fn probes(&self) -> &'static [&'static Probe] {
+        &[&spec::QUEUE, &spec::QUEUE_ENTRY, &spec::REINJECT]
+    }
+
     fn blind(&self, coverage: &Coverage) -> Option<String> {
-        let needed = [&spec::QUEUE, &spec::QUEUE_ENTRY, &spec::REINJECT];
-        let missing = needed.into_iter().find(|p| !coverage.will_see(p.name))?;
+        let mut needed = self.probes().iter();
+        let missing = needed.find(|p| !coverage.will_see(p.name))?;
         let why = coverage.status(missing.name).and_then(|p| p.why.as_ref());
         Some(format!(
             "what a queue program does to a packet's mark cannot be seen here ({})",

@@ -166,7 +166,7 @@ impl<'a> Case<'a> {
             netns,
             link,
             kind: kind(&mode, no_route),
-            way: way(&check, onward.map(|r| r.kind.as_str())),
+            way: way(onward.map(|r| r.kind.as_str())),
             effective: effective(&mode, &dev.name),
             has_address: Some(mode.has_address),
             peer: link.and_then(peer_end),
@@ -230,17 +230,13 @@ fn kind(mode: &Mode, no_route: bool) -> Kind {
     }
 }
 
-/// Where it was going: from the kernel's own argument, else from the routing tables.
-fn way(check: &SourceCheck, onward: Option<&str>) -> Option<Way> {
-    let of_kernel = check
-        .returned
-        .as_ref()
-        .map(|r| if r.oif == 0 { Way::Local } else { Way::Forward });
-    of_kernel.or(match onward? {
+/// Where it was going, from the routing tables.
+fn way(onward: Option<&str>) -> Option<Way> {
+    match onward? {
         "local" | "broadcast" => Some(Way::Local),
         "unicast" => Some(Way::Forward),
         _ => None,
-    })
+    }
 }
 
 fn effective(mode: &Mode, device: &str) -> Effective {

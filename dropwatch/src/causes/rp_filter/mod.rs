@@ -13,7 +13,7 @@ use serde_json::json;
 use self::case::{Case, Kind};
 use super::{Cause, Subject, Verdict};
 use crate::{
-    attach::spec,
+    attach::spec::{self, Probe},
     correlate::{recent::Recent, view::View},
     model::{
         anchor::{Anchor, Drop},
@@ -35,12 +35,14 @@ impl Cause for RpFilter {
         "rp_filter"
     }
 
+    fn probes(&self) -> &'static [&'static Probe] {
+        &[&spec::REFUSAL, &spec::VERDICT, &spec::LOOKUP]
+    }
+
     fn blind(&self, coverage: &Coverage) -> Option<String> {
-        let returns = coverage
-            .status(spec::REFUSAL.name)
-            .is_some_and(|p| p.attached && p.symbol == "fib_validate_source");
+        let returns = coverage.has(spec::REFUSAL.name) && coverage.has(spec::VERDICT.name);
         (!coverage.rp_filter_reason && !returns).then(|| {
-            "this kernel gives no drop reasons, and the return value of fib_validate_source cannot \
+            "this kernel gives no drop reasons, and the return value of ip_route_input_noref cannot \
              be seen"
                 .into()
         })

@@ -110,13 +110,7 @@ pub fn evidence(case: &Case<'_>) -> Vec<Line> {
             Way::Local => "it was for this host",
             Way::Forward => "it was to be forwarded",
         };
-        let argument = check.is_some_and(|c| c.returned.is_some());
-        let source = if argument {
-            Source::Kernel
-        } else {
-            Source::Config
-        };
-        line("path", way.into(), source);
+        line("path", way.into(), Source::Config);
     }
     if let Some(peer) = peer(case) {
         line("peer", peer, Source::Config);
@@ -170,7 +164,7 @@ fn verdict(case: &Case<'_>) -> String {
         ..
     } = check;
     if let Some(returned) = returned {
-        text += &format!("; fib_validate_source returned {}", returned.value);
+        text += &format!("; ip_route_input_noref returned {}", returned.value);
     } else if martian_handler {
         text += "; ip_handle_martian_source was called for it";
     }

@@ -15,6 +15,7 @@ use dropwatch_common::record::ct_insert::status;
 
 use super::{Cause, Subject, Verdict};
 use crate::{
+    attach::spec::{self, Probe},
     correlate::{recent::Recent, view::View},
     facts::Followed,
     model::{
@@ -54,6 +55,10 @@ fn hash(address: &IpAddr) -> u64 {
 impl Cause for SnatRace {
     fn id(&self) -> &'static str {
         "snat_race"
+    }
+
+    fn probes(&self) -> &'static [&'static Probe] {
+        &[&spec::CLASH]
     }
 
     fn blind(&self, _coverage: &Coverage) -> Option<String> {

@@ -4,7 +4,7 @@
 //! (or to read `/proc/sys/net`), and leaves it again: it keeps no namespace alive. Nothing is written.
 //! Every failure is an answer, [`Fact::Unknown`] with the reason.
 
-mod child;
+pub(crate) mod child;
 mod conntrack;
 pub mod follow;
 mod ipvs;

@@ -1,0 +1,208 @@
+//! `dropwatch doctor`: what can be seen on this machine, how, and what to do about the rest.
+//!
+//! It attaches everything as a session does, looks, and detaches: nothing stays. Modules that are not loaded are not
+//! loaded for it either, so what belongs to them can only be said to wait.
+
+use std::io::{self, Write as _};
+
+use anyhow::Result;
+use serde::Serialize;
+
+use self::check::{Check, Level};
+use crate::{
+    app::open,
+    attach::{
+        info::fdinfo,
+        load::Settings,
+        spec::{PROBES, Probe},
+    },
+    causes,
+    cli::{Doctor, Format},
+    exit::{self, Failure},
+    kernel::caps,
+    model::coverage::{Coverage, ProbeStatus},
+    output::clock::{Clock, monotonic_ns},
+};
+
+mod check;
+mod text;
+
+/// Size of the ring buffer: nothing is to be read from it.
+const RING_BYTES: u32 = 4096;
+
+/// How well it works here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// Every cause can be judged.
+    Usable,
+    /// Some cause cannot be judged.
+    Limited,
+    /// Not even drops can be seen.
+    Unusable,
+}
+
+/// All that was found.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// `"doctor"`, so that the line can be told from those of a session.
+    r#type: &'static str,
+    /// When (RFC 3339, UTC).
+    time: String,
+    /// dropwatch's version.
+    version: &'static str,
+    /// Kernel release.
+    kernel: String,
+    /// Processor.
+    arch: &'static str,
+    /// How well it works.
+    state: State,
+    /// Why it does not at all, if so.
+    error: Option<String>,
+    /// What was looked at.
+    checks: Vec<Check>,
+    /// What is attached and how, in the order of attaching.
+    hooks: Vec<Hook>,
+    /// What can be judged.
+    causes: Vec<Cause>,
+}
+
+/// A probe.
+#[derive(Clone, Debug, Serialize)]
+struct Hook {
+    #[serde(flatten)]
+    status: ProbeStatus,
+    /// Instructions that the verifier went through; `None` where the kernel does not tell (before 5.16).
+    verified_insns: Option<u64>,
+}
+
+/// A root cause, as in the start line of a session.
+#[derive(Clone, Debug, Serialize)]
+struct Cause {
+    cause: &'static str,
+    judged: bool,
+    /// Why it cannot be judged.
+    why: Option<String>,
+    /// Modules that are not loaded: before they are, the cause cannot occur.
+    awaits: Vec<String>,
+}
+
+/// What the kernel tells of loaded programs: name in the eBPF object, instructions that the verifier went through.
+pub type Insns = Vec<(String, Option<u64>)>;
+
+/// Runs it; the exit code is 0 when everything works, else see [`Failure`].
+///
+/// # Errors
+///
+/// Only when the report cannot be printed.
+pub fn run(args: &Doctor) -> Result<u8> {
+    let settings = Settings {
+        ring_bytes: RING_BYTES,
+        forced: args.force.iter().cloned().collect(),
+        ..Settings::default()
+    };
+    let opened = open::open(&settings);
+    let code = match &opened {
+        Ok(_) => 0,
+        Err(error) => exit::code(error),
+    };
+    let report = Report::new(opened.map(|(attached, _)| {
+        let programs = attached.programs().into_iter();
+        let insns = programs.map(|(name, fd)| (name, fdinfo(fd, "verified_insns")));
+        (attached.coverage.clone(), insns.collect())
+    }));
+    let mut out = io::stdout().lock();
+    match args.format {
+        Format::Json => writeln!(out, "{}", serde_json::to_string(&report)?)?,
+        Format::Text => text::print(&mut out, &report)?,
+    }
+    Ok(match report.state {
+        State::Usable => 0,
+        State::Limited => Failure::Limited as u8,
+        State::Unusable => code,
+    })
+}
+
+impl Report {
+    /// From what could be attached, or why nothing could; the rest is looked at now.
+    #[must_use]
+    pub fn new(opened: Result<(Coverage, Insns)>) -> Self {
+        let (coverage, insns, error) = match opened {
+            Ok((coverage, insns)) => (coverage, insns, None),
+            Err(error) => (
+                Coverage::default(),
+                Vec::new(),
+                Some(exit::one_line(&error)),
+            ),
+        };
+        let causes: Vec<Cause> = causes::ALL
+            .iter()
+            .map(|cause| {
+                let why = match &error {
+                    Some(_) => Some("nothing can be attached".into()),
+                    None => cause.blind(&coverage),
+                };
+                Cause {
+                    cause: cause.id(),
+                    judged: why.is_none(),
+                    why,
+                    awaits: awaited(cause.probes(), &coverage),
+                }
+            })
+            .collect();
+        let state = if error.is_some() {
+            State::Unusable
+        } else if causes.iter().any(|cause| !cause.judged) {
+            State::Limited
+        } else {
+            State::Usable
+        };
+        Self {
+            r#type: "doctor",
+            time: Clock::now().rfc3339(monotonic_ns()),
+            version: env!("CARGO_PKG_VERSION"),
+            kernel: caps::release(),
+            arch: std::env::consts::ARCH,
+            state,
+            error,
+            checks: check::all(),
+            hooks: hooks(coverage, &insns),
+            causes,
+        }
+    }
+
+    /// What is not as it should be, of the things that were looked at.
+    fn complaints(&self) -> impl Iterator<Item = &Check> {
+        self.checks.iter().filter(|check| check.level != Level::Ok)
+    }
+}
+
+/// The modules that a cause's probes wait for.
+fn awaited(probes: &[&Probe], coverage: &Coverage) -> Vec<String> {
+    let mut modules: Vec<String> = probes
+        .iter()
+        .filter_map(|probe| coverage.status(probe.name)?.awaits.clone())
+        .collect();
+    modules.dedup();
+    modules
+}
+
+fn hooks(coverage: Coverage, insns: &Insns) -> Vec<Hook> {
+    let known = |status: &ProbeStatus| {
+        let probe = PROBES.iter().find(|probe| probe.name == status.probe)?;
+        let variant = probe.variants.iter().find(|variant| {
+            variant.target == status.symbol
+                && status.flavour.as_deref() == Some(variant.flavour.name())
+        })?;
+        let (_, insns) = insns.iter().find(|(name, _)| name == variant.program)?;
+        *insns
+    };
+    coverage
+        .probes
+        .into_iter()
+        .map(|status| Hook {
+            verified_insns: known(&status),
+            status,
+        })
+        .collect()
+}
