@@ -4,7 +4,7 @@
 //! BTF. `OFFSETS` is frozen before load, so the verifier sees a constant and, for an absent field, removes
 //! the branch.
 
-use core::{marker::PhantomData, ptr};
+use core::{marker::PhantomData, mem::MaybeUninit, ptr};
 
 use aya_ebpf::{cty::c_void, helpers::generated::bpf_probe_read_kernel};
 use dropwatch_common::{config::ABSENT, fields::Field};
@@ -58,6 +58,39 @@ pub fn probe(address: *const u8, to: *mut u8, len: u32) -> bool {
     // SAFETY: the helper checks the source itself; `to` has room for `len` bytes at every caller, and the
     // verifier checks that too.
     unsafe { bpf_probe_read_kernel(to.cast::<c_void>(), len, address.cast::<c_void>()) == 0 }
+}
+
+/// A value of words only, which may be zeroed and copied word by word.
+///
+/// # Safety
+///
+/// Any bytes are a valid value, there is no padding, and size and alignment are divisible by eight.
+pub unsafe trait Words {}
+
+/// Zeroes a value on the stack. An initialiser would become a call of memset, and no program may call another: kernels
+/// before 6.5 (without 0108a4e9f358, "ensure main program has an extable") crash when a load of such a program faults.
+#[inline(always)]
+pub fn zero<T: Words>(place: &mut MaybeUninit<T>) -> &mut T {
+    let words = place.as_mut_ptr().cast::<u64>();
+    for at in 0..size_of::<T>() / 8 {
+        // SAFETY: inside the value, by `Words`. Volatile, so that it stays what it is.
+        unsafe { words.add(at).write_volatile(0) };
+    }
+    // SAFETY: zeroes are a valid value, by `Words`.
+    unsafe { place.assume_init_mut() }
+}
+
+/// Copies a value word by word, for the same reason.
+#[inline(always)]
+pub fn copy_words<T: Words>(from: &T, to: &mut T) {
+    let (from, to) = (
+        ptr::from_ref(from).cast::<u64>(),
+        ptr::from_mut(to).cast::<u64>(),
+    );
+    for at in 0..size_of::<T>() / 8 {
+        // SAFETY: inside both values, by `Words`.
+        unsafe { to.add(at).write_volatile(from.add(at).read_volatile()) };
+    }
 }
 
 /// Copies bytes from map memory. By helper: as a plain assignment it becomes a call that moves byte by byte, which

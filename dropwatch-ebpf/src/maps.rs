@@ -14,6 +14,8 @@ use dropwatch_common::{
     record::ct_insert::tuple,
 };
 
+use crate::kread::Words;
+
 /// What a hook keeps about a packet and the packet's drop lie in one call chain; more time between them
 /// means that the skb's address was used again. Generous, since a virtual CPU may be stopped in between.
 pub const JOIN_WITHIN_NS: u64 = 1_000_000_000;
@@ -151,7 +153,7 @@ pub struct Reinjected {
 }
 
 /// What a client of a detached connection had asked for. Only the programs see this.
-#[repr(C)]
+#[repr(C, align(8))]
 #[derive(Clone, Copy)]
 pub struct Detached {
     /// To know the connection again by.
@@ -160,6 +162,7 @@ pub struct Detached {
     pub status: u32,
     /// Bits of [`dropwatch_common::record::ipvs::event`] that were sent on.
     pub told: u32,
+    pub pad: u32,
     pub asked: [u8; tuple::SIZE],
 }
 
@@ -179,6 +182,25 @@ pub struct Lookup {
     /// Generation of the watch that saw it: see [`live::LOOKUPS`].
     pub generation: u32,
 }
+
+// SAFETY: integers of a struct without padding, as the sizes say: eight bytes are the largest alignment.
+unsafe impl Words for Clash {}
+// SAFETY: as above.
+unsafe impl Words for Queued {}
+// SAFETY: as above.
+unsafe impl Words for Reinjected {}
+// SAFETY: as above.
+unsafe impl Words for Detached {}
+
+const _: () = {
+    assert!(size_of::<Clash>() == 16 + 2 * tuple::SIZE && align_of::<Clash>() == 8);
+    assert!(size_of::<Queued>() == 24 && align_of::<Queued>() == 8);
+    assert!(size_of::<Reinjected>() == 24 + 24 + 16 + size_of::<Flow>());
+    assert!(size_of::<Detached>() == 24 + tuple::SIZE && align_of::<Detached>() == 8);
+};
+
+/// A drop key's value before its first drop.
+pub static NO_TALLY: [u64; 3] = [0; 3];
 
 /// One of the loader's settings.
 #[inline(always)]

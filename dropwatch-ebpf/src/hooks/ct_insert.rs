@@ -5,6 +5,8 @@
 //! the entry still on it, not confirmed. No rule drops that late: source translation is done just before.
 //! `nf_ct_resolve_clash` (same file, 5.10 to 7.2) runs only then, and has the entry that is in the way.
 
+use core::mem::MaybeUninit;
+
 use aya_ebpf::{
     helpers::generated::bpf_ktime_get_ns,
     macros::{fentry, kprobe},
@@ -58,16 +60,14 @@ fn clashed<C: Call>(ctx: &C) {
     let Some(whole) = hash.back(Field::nf_conn_tuplehash, direction * tuple::STRIDE) else {
         return;
     };
-    let mut clash = Clash {
-        // SAFETY: a helper without preconditions.
-        time_ns: unsafe { bpf_ktime_get_ns() },
-        status: whole.get::<u64>(Field::nf_conn_status) as u32,
-        direction,
-        original: [0; tuple::SIZE],
-        reply: [0; tuple::SIZE],
-    };
+    let mut place = MaybeUninit::<Clash>::uninit();
+    let clash = kread::zero(&mut place);
+    // SAFETY: a helper without preconditions.
+    clash.time_ns = unsafe { bpf_ktime_get_ns() };
+    clash.status = whole.get::<u64>(Field::nf_conn_status) as u32;
+    clash.direction = direction;
     tuples(whole, &mut clash.original, &mut clash.reply);
-    if CLASHES.insert(ctx.arg(0), &clash, 0).is_err() {
+    if CLASHES.insert(ctx.arg(0), &*clash, 0).is_err() {
         count(counters::CLASH_STASH_FAILED);
     }
 }

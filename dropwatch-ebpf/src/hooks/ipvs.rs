@@ -7,6 +7,8 @@
 //! the mistake itself. The client's reset comes by `ip_vs_nat_xmit` again, for the service's own port.
 //! Both run for every packet of masquerading IPVS, and do next to nothing for connections in order.
 
+use core::mem::MaybeUninit;
+
 use aya_ebpf::{
     helpers::generated::{bpf_get_smp_processor_id, bpf_ktime_get_ns},
     macros::{fentry, kprobe},
@@ -109,14 +111,12 @@ fn detached<M: Mem>(cp: Ptr<M>, entry: &ct_insert::Entry) {
             return;
         }
     }
-    let mut known = Detached {
-        ports,
-        status: entry.status(),
-        told: 0,
-        asked: [0; tuple::SIZE],
-    };
+    let mut place = MaybeUninit::<Detached>::uninit();
+    let known = kread::zero(&mut place);
+    known.ports = ports;
+    known.status = entry.status();
     entry.original(&mut known.asked);
-    if DETACHED.insert(cp.id(), &known, 0).is_err() {
+    if DETACHED.insert(cp.id(), &*known, 0).is_err() {
         count(counters::IPVS_STASH_FAILED);
         return;
     }
@@ -140,12 +140,27 @@ fn reset<M: Mem>(skb: &Skb<M>, cp: Ptr<M>) {
     let Some(slot) = DETACHED.get_ptr_mut(cp.id()) else {
         return;
     };
-    let mut flow = Flow::default();
-    parse::flow(skb.ethertype(), skb.network_header(), &mut flow);
+    let mut place = MaybeUninit::<Parsed>::uninit();
+    let flow = parse(skb, &mut place);
     if flow.l4 != TCP || flow.tcp_flags & RST == 0 {
         return;
     }
-    tell(slot, event::RESET, skb, cp, LOCAL_IN, &flow);
+    tell(slot, event::RESET, skb, cp, LOCAL_IN, flow);
+}
+
+/// Headers, in whole words.
+#[repr(C, align(8))]
+struct Parsed(Flow);
+
+// SAFETY: integers only, without padding, as the assertion says.
+unsafe impl kread::Words for Parsed {}
+const _: () = assert!(size_of::<Parsed>() == size_of::<Flow>());
+
+#[inline(always)]
+fn parse<'a, M: Mem>(skb: &Skb<M>, place: &'a mut MaybeUninit<Parsed>) -> &'a Flow {
+    let Parsed(flow) = kread::zero(place);
+    parse::flow(skb.ethertype(), skb.network_header(), flow);
+    flow
 }
 
 /// A real server's reply is given the service's address.
@@ -163,9 +178,9 @@ fn replied<C: Call>(ctx: &C) {
         return;
     }
     let skb = Skb::<C::Mem>(Ptr::new(ctx.arg(1)));
-    let mut flow = Flow::default();
-    parse::flow(skb.ethertype(), skb.network_header(), &mut flow);
-    tell(slot, event::REPLY, &skb, cp, ctx.arg(5) as u32, &flow);
+    let mut place = MaybeUninit::<Parsed>::uninit();
+    let flow = parse(&skb, &mut place);
+    tell(slot, event::REPLY, &skb, cp, ctx.arg(5) as u32, flow);
 }
 
 /// Namespace of the connection: what it says itself, or what the packet's device does where the structure is not

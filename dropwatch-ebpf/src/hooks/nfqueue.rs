@@ -7,6 +7,8 @@
 //! net/netfilter/nfnetlink_queue.c) gets that entry back with the verdict, in the queue program's own context;
 //! what follows, the drop included, happens inside it.
 
+use core::mem::MaybeUninit;
+
 use aya_ebpf::{
     helpers::{
         bpf_get_current_pid_tgid,
@@ -138,34 +140,27 @@ fn reinjected<C: Call>(ctx: &C) {
     count(counters::QUEUE_REINJECTED);
     let entry = Ptr::<C::Mem>::new(ctx.arg(0));
     let skb = Skb::<C::Mem>(entry.follow(Field::nf_queue_entry_skb));
-    let mut kept = Reinjected {
-        // SAFETY: a helper without preconditions.
-        time_ns: unsafe { bpf_ktime_get_ns() },
-        mark: skb.mark(),
-        verdict: ctx.arg(1) as u32,
-        ran: ran::REINJECTED,
-        tgid: (bpf_get_current_pid_tgid() >> 32) as u32,
-        queued: Queued {
-            time_ns: 0,
-            mark: 0,
-            queue: 0,
-            hook: entry.get::<u8>(Field::nf_queue_entry_hook).into(),
-            pf: entry.get::<u8>(Field::nf_queue_entry_pf).into(),
-        },
-        comm: [0; 16],
-        flow: Flow::default(),
-    };
+    let mut place = MaybeUninit::<Reinjected>::uninit();
+    let kept = kread::zero(&mut place);
+    // SAFETY: a helper without preconditions.
+    kept.time_ns = unsafe { bpf_ktime_get_ns() };
+    kept.mark = skb.mark();
+    kept.verdict = ctx.arg(1) as u32;
+    kept.ran = ran::REINJECTED;
+    kept.tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
+    kept.queued.hook = entry.get::<u8>(Field::nf_queue_entry_hook).into();
+    kept.queued.pf = entry.get::<u8>(Field::nf_queue_entry_pf).into();
     // SAFETY: the helper writes at most the 16 bytes given.
     unsafe { bpf_get_current_comm((&raw mut kept.comm).cast(), 16) };
     // SAFETY: copied at once; the entry is ours until the function that is entered here frees it.
     if let Some(queued) = unsafe { QUEUE_ENTRIES.get(entry.id()) } {
-        kept.queued = *queued;
+        kread::copy_words(queued, &mut kept.queued);
         kept.ran |= ran::QUEUED;
     }
     let _ = QUEUE_ENTRIES.remove(entry.id());
     let _ = QUEUED.remove(skb.0.id());
     parse::flow(skb.ethertype(), skb.network_header(), &mut kept.flow);
-    if REINJECTED.insert(skb.0.id(), &kept, 0).is_err() {
+    if REINJECTED.insert(skb.0.id(), &*kept, 0).is_err() {
         count(counters::QUEUE_STASH_FAILED);
     }
     maps::set_live(live::QUEUES, 1);

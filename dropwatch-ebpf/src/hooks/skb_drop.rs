@@ -210,7 +210,7 @@ fn tally(key: &DropKey) -> bool {
     let words = key.words();
     let slot = maps::DROPS.get_ptr_mut(words).or_else(|| {
         // Lost races with another insert do not matter: the look-up after it decides.
-        let _ = maps::DROPS.insert(words, [0; 3], 0);
+        let _ = maps::DROPS.insert(words, &maps::NO_TALLY, 0);
         maps::DROPS.get_ptr_mut(words)
     });
     let Some(slot) = slot else {

@@ -3,6 +3,8 @@
 //! A cgroup sysctl program on the root of the cgroup2 tree runs for every access to `/proc/sys`, in the
 //! context of the process that does it (5.2 and later). It always lets the access pass.
 
+use core::mem::MaybeUninit;
+
 use aya_ebpf::{
     bindings::{BPF_F_SYSCTL_BASE_NAME, bpf_sysctl},
     helpers::generated::{
@@ -21,7 +23,7 @@ use dropwatch_common::{
 
 use crate::{
     emit,
-    kread::{Probe, Ptr},
+    kread::{self, Probe, Ptr},
     maps::{config, count},
 };
 
@@ -53,10 +55,18 @@ pub fn sysctl_write(ctx: SysctlContext) -> i32 {
     ALLOW
 }
 
+/// Room for the last part of a name.
+#[repr(C)]
+struct Name([u64; 2]);
+
+// SAFETY: two words.
+unsafe impl kread::Words for Name {}
+
 /// Whether the last part of the name is one that a cause asks for.
 #[inline(always)]
 fn watched(sysctl: *mut bpf_sysctl) -> bool {
-    let mut name = [0u8; 16];
+    let mut place = MaybeUninit::<Name>::uninit();
+    let Name(name) = kread::zero(&mut place);
     // SAFETY: the helper writes at most the 16 bytes given.
     let len = unsafe {
         bpf_sysctl_get_name(
@@ -66,14 +76,12 @@ fn watched(sysctl: *mut bpf_sysctl) -> bool {
             BPF_F_SYSCTL_BASE_NAME.into(),
         )
     };
-    let first = u64::from_ne_bytes([
-        name[0], name[1], name[2], name[3], name[4], name[5], name[6], name[7],
-    ]);
+    let (first, ninth) = (name[0], name[1].to_ne_bytes()[0]);
     let is = |wanted: &[u8; 9]| {
         let eight = [
             wanted[0], wanted[1], wanted[2], wanted[3], wanted[4], wanted[5], wanted[6], wanted[7],
         ];
-        first == u64::from_ne_bytes(eight) && name[8] == wanted[8]
+        first == u64::from_ne_bytes(eight) && ninth == wanted[8]
     };
     // `net.ipv4.conf.*.rp_filter` and `net.ipv4.vs.conntrack`.
     len == 9 && (is(b"rp_filter") || is(b"conntrack"))

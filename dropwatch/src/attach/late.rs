@@ -117,6 +117,12 @@ impl Late {
         waiting.map(awaited)
     }
 
+    /// What loads them.
+    #[must_use]
+    pub fn modules(&self) -> &Modules {
+        &self.modules
+    }
+
     /// Names and descriptors of the loaded programs.
     pub fn programs(&self) -> impl Iterator<Item = (String, RawFd)> {
         self.entries.iter().filter_map(|entry| match &entry.state {

@@ -132,6 +132,19 @@ impl Modules {
         } else {
             None
         };
+        self.prepared(module, btf)
+    }
+
+    /// Gets ready to load programs by kprobe, or for the kernel itself.
+    ///
+    /// # Errors
+    ///
+    /// What was tried and what went wrong.
+    pub fn prepare_without_btf(&self, module: Option<&str>) -> Result<Prepared> {
+        self.prepared(module.unwrap_or("vmlinux"), None)
+    }
+
+    fn prepared(&self, module: &str, btf: Option<(KernelBtf, OwnedFd)>) -> Result<Prepared> {
         let (object, globals) = self.object(btf.as_ref().map(|(btf, _)| btf))?;
         Ok(Prepared {
             name: module.to_owned(),
@@ -203,27 +216,13 @@ impl Prepared {
     ///
     /// What was tried and what the kernel said.
     pub fn attach(&self, variant: &Variant) -> Result<Loaded> {
-        let function = self
-            .object
-            .programs
-            .get(variant.program)
-            .and_then(|program| self.object.functions.get(&program.function_key()))
-            .with_context(|| format!("the eBPF object has no program {}", variant.program))?;
-        let load = |kind| {
-            sys::load(&sys::Program {
-                name: variant.program,
-                license: &self.object.license,
-                instructions: &function.instructions,
-                kind,
-            })
-            .context("BPF_PROG_LOAD")
-        };
+        let load = |kind| sys::load(&self.program(variant, kind)?).context("BPF_PROG_LOAD");
         let traced = |attach_type: bpf_attach_type| -> Result<Loaded> {
             let (btf, fd) = self.btf.as_ref().context("the module has no BTF")?;
             let program = load(sys::Kind::Tracing {
                 attach_type: attach_type as u32,
                 btf_id: self.function_id(btf, variant)?,
-                btf: fd.as_fd(),
+                btf: Some(fd.as_fd()),
             })?;
             let link = sys::attach(program.as_fd()).context("BPF_RAW_TRACEPOINT_OPEN")?;
             Ok(Loaded {
@@ -251,6 +250,54 @@ impl Prepared {
             }
             other => bail!("{} programs cannot be put on modules", other.name()),
         }
+    }
+
+    /// How many instructions the verifier goes through for a program that is not on a function of a module, or is there
+    /// by kprobe.
+    ///
+    /// # Errors
+    ///
+    /// What was tried and what the kernel said.
+    pub fn verified(&self, variant: &Variant, vmlinux: &KernelBtf) -> Result<u64> {
+        let target = variant.target;
+        let tracing = |attach_type: bpf_attach_type, name: &str| -> Result<sys::Kind<'_>> {
+            Ok(sys::Kind::Tracing {
+                attach_type: attach_type as u32,
+                btf_id: vmlinux.id(name).context("not in BTF")?,
+                btf: None,
+            })
+        };
+        let kind = match variant.flavour {
+            Flavour::Btf => tracing(
+                bpf_attach_type::BPF_TRACE_RAW_TP,
+                &format!("btf_trace_{target}"),
+            )?,
+            Flavour::Fentry => tracing(bpf_attach_type::BPF_TRACE_FENTRY, target)?,
+            Flavour::Fexit => tracing(bpf_attach_type::BPF_TRACE_FEXIT, target)?,
+            Flavour::Kprobe | Flavour::Kretprobe => sys::Kind::Kprobe,
+            Flavour::CgroupSysctl => sys::Kind::CgroupSysctl,
+            Flavour::Raw => bail!("not known for raw tracepoints"),
+        };
+        let log = sys::statistics(&self.program(variant, kind)?).context("BPF_PROG_LOAD")?;
+        let words: Vec<&str> = log.split_whitespace().collect();
+        let at = words.iter().position(|word| *word == "processed");
+        let number = at.and_then(|at| words.get(at + 1)?.parse().ok());
+        number.with_context(|| format!("the verifier says {log:?}"))
+    }
+
+    fn program<'a>(&'a self, variant: &Variant, kind: sys::Kind<'a>) -> Result<sys::Program<'a>> {
+        let function = self
+            .object
+            .programs
+            .get(variant.program)
+            .and_then(|program| self.object.functions.get(&program.function_key()))
+            .with_context(|| format!("the eBPF object has no program {}", variant.program))?;
+        Ok(sys::Program {
+            name: variant.program,
+            license: &self.object.license,
+            instructions: &function.instructions,
+            kind,
+        })
     }
 
     /// What the compiler changed is in no BTF: then its arguments are not known, whatever the flavour.
@@ -281,4 +328,29 @@ fn descriptor(map: &Map) -> Option<BorrowedFd<'_>> {
         _ => return None,
     };
     Some(data.fd().as_fd())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `BPF_JMP | BPF_CALL`, and what its source register says when it calls another program of the object.
+    const CALL: u8 = 0x85;
+    const PSEUDO_CALL: u8 = 1;
+
+    /// In kernels before 6.5 that lack 0108a4e9f358 ("bpf: ensure main program has an extable"; Debian's 5.10 is one), a
+    /// program that calls another one takes the kernel down when one of its loads faults, as loads through NULL may. The
+    /// other one need not be written: memset and memmove are such.
+    #[test]
+    fn no_program_calls_another() {
+        let object = Object::parse(OBJECT).expect("the eBPF object");
+        assert!(object.programs.len() > 20);
+        for (name, program) in &object.programs {
+            let function = &object.functions[&program.function_key()];
+            let calls = |insn: &aya_obj::generated::bpf_insn| {
+                insn.code == CALL && insn.src_reg() == PSEUDO_CALL
+            };
+            assert!(!function.instructions.iter().any(calls), "{name}");
+        }
+    }
 }

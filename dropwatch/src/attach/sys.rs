@@ -8,10 +8,16 @@ use std::{
     os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd},
 };
 
-use aya_obj::generated::{bpf_attr, bpf_btf_info, bpf_cmd, bpf_insn, bpf_prog_type};
+use aya_obj::generated::{
+    bpf_attach_type, bpf_attr, bpf_btf_info, bpf_cmd, bpf_insn, bpf_prog_type,
+};
 
 /// Room for the verifier's words when it refuses a program.
 const LOG_BYTES: usize = 1 << 20;
+
+/// Levels of its log: every step, or only how much it had to do (include/linux/bpf_verifier.h, 5.2 and later).
+const LOG_ALL: u32 = 1;
+const LOG_STATISTICS: u32 = 4;
 
 /// A program to load.
 pub struct Program<'a> {
@@ -34,11 +40,13 @@ pub enum Kind<'a> {
         attach_type: u32,
         /// The function's id in the module's BTF, counted on from that of vmlinux.
         btf_id: u32,
-        /// The module's BTF object.
-        btf: BorrowedFd<'a>,
+        /// The module's BTF object; `None` for the kernel itself.
+        btf: Option<BorrowedFd<'a>>,
     },
     /// A perf event: which, is told when it is attached.
     Kprobe,
+    /// Accesses to sysctls.
+    CgroupSysctl,
 }
 
 /// Loads it.
@@ -47,18 +55,33 @@ pub enum Kind<'a> {
 ///
 /// The kernel's; the verifier's log goes to the debug log.
 pub fn load(program: &Program<'_>) -> io::Result<OwnedFd> {
-    let first = try_load(program, &mut []);
+    let first = try_load(program, 0, &mut []);
     let Err(error) = first else { return first };
     let mut log = vec![0_u8; LOG_BYTES];
     // Once more, for its reasons.
-    if try_load(program, &mut log).is_err() {
-        let end = log.iter().position(|b| *b == 0).unwrap_or(log.len());
-        log::debug!("{}: {}", program.name, String::from_utf8_lossy(&log[..end]));
+    if try_load(program, LOG_ALL, &mut log).is_err() {
+        log::debug!("{}: {}", program.name, text(&log));
     }
     Err(error)
 }
 
-fn try_load(program: &Program<'_>, log: &mut [u8]) -> io::Result<OwnedFd> {
+/// Loads it for the verifier's statistics only, and gives them back: `processed 123 insns (limit 1000000) …`.
+///
+/// # Errors
+///
+/// The kernel's.
+pub fn statistics(program: &Program<'_>) -> io::Result<String> {
+    let mut log = vec![0_u8; 4096];
+    try_load(program, LOG_STATISTICS, &mut log)?;
+    Ok(text(&log))
+}
+
+fn text(log: &[u8]) -> String {
+    let end = log.iter().position(|b| *b == 0).unwrap_or(log.len());
+    String::from_utf8_lossy(&log[..end]).into_owned()
+}
+
+fn try_load(program: &Program<'_>, level: u32, log: &mut [u8]) -> io::Result<OwnedFd> {
     let mut attr = zeroed();
     // SAFETY: all bytes of the union are zero, which is a valid value of each of its members.
     let load = unsafe { &mut attr.__bindgen_anon_3 };
@@ -74,15 +97,21 @@ fn try_load(program: &Program<'_>, log: &mut [u8]) -> io::Result<OwnedFd> {
             load.prog_type = bpf_prog_type::BPF_PROG_TYPE_TRACING as u32;
             load.expected_attach_type = attach_type;
             load.attach_btf_id = btf_id;
-            load.__bindgen_anon_1.attach_btf_obj_fd = btf.as_raw_fd() as u32;
+            if let Some(btf) = btf {
+                load.__bindgen_anon_1.attach_btf_obj_fd = btf.as_raw_fd() as u32;
+            }
         }
         Kind::Kprobe => load.prog_type = bpf_prog_type::BPF_PROG_TYPE_KPROBE as u32,
+        Kind::CgroupSysctl => {
+            load.prog_type = bpf_prog_type::BPF_PROG_TYPE_CGROUP_SYSCTL as u32;
+            load.expected_attach_type = bpf_attach_type::BPF_CGROUP_SYSCTL as u32;
+        }
     }
     for (to, from) in load.prog_name.iter_mut().zip(program.name.bytes().take(15)) {
         *to = from as _;
     }
     if !log.is_empty() {
-        load.log_level = 1;
+        load.log_level = level;
         load.log_buf = log.as_mut_ptr() as u64;
         load.log_size = log.len() as u32;
     }
