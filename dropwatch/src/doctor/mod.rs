@@ -8,14 +8,13 @@ use std::io::{self, Write as _};
 use anyhow::Result;
 use serde::Serialize;
 
-use self::check::{Check, Level};
+use self::{
+    check::{Check, Level},
+    insns::Insns,
+};
 use crate::{
     app::open,
-    attach::{
-        info::fdinfo,
-        load::Settings,
-        spec::{PROBES, Probe},
-    },
+    attach::{load::Settings, spec::Probe},
     causes,
     cli::{Doctor, Format},
     exit::{self, Failure},
@@ -25,6 +24,7 @@ use crate::{
 };
 
 mod check;
+mod insns;
 mod text;
 
 /// Size of the ring buffer: nothing is to be read from it.
@@ -72,7 +72,7 @@ pub struct Report {
 struct Hook {
     #[serde(flatten)]
     status: ProbeStatus,
-    /// Instructions that the verifier went through; `None` where the kernel does not tell (before 5.16).
+    /// Instructions that the verifier went through; `None` where that is not known.
     verified_insns: Option<u64>,
 }
 
@@ -86,9 +86,6 @@ struct Cause {
     /// Modules that are not loaded: before they are, the cause cannot occur.
     awaits: Vec<String>,
 }
-
-/// What the kernel tells of loaded programs: name in the eBPF object, instructions that the verifier went through.
-pub type Insns = Vec<(String, Option<u64>)>;
 
 /// Runs it; the exit code is 0 when everything works, else see [`Failure`].
 ///
@@ -107,9 +104,8 @@ pub fn run(args: &Doctor) -> Result<u8> {
         Err(error) => exit::code(error),
     };
     let report = Report::new(opened.map(|(attached, _)| {
-        let programs = attached.programs().into_iter();
-        let insns = programs.map(|(name, fd)| (name, fdinfo(fd, "verified_insns")));
-        (attached.coverage.clone(), insns.collect())
+        let insns = insns::of(&attached);
+        (attached.coverage.clone(), insns)
     }));
     let mut out = io::stdout().lock();
     match args.format {
@@ -189,11 +185,7 @@ fn awaited(probes: &[&Probe], coverage: &Coverage) -> Vec<String> {
 
 fn hooks(coverage: Coverage, insns: &Insns) -> Vec<Hook> {
     let known = |status: &ProbeStatus| {
-        let probe = PROBES.iter().find(|probe| probe.name == status.probe)?;
-        let variant = probe.variants.iter().find(|variant| {
-            variant.target == status.symbol
-                && status.flavour.as_deref() == Some(variant.flavour.name())
-        })?;
+        let variant = insns::variant(status)?;
         let (_, insns) = insns.iter().find(|(name, _)| name == variant.program)?;
         *insns
     };

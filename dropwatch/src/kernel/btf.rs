@@ -225,6 +225,18 @@ impl KernelBtf {
         }
     }
 
+    /// Id of a function or typedef of the kernel itself; `None` when it has none of the name.
+    #[must_use]
+    pub fn id(&self, name: &str) -> Option<u32> {
+        let ids = self.btf.base().resolve_ids_by_name(name).ok()?;
+        ids.into_iter().find(|id| {
+            matches!(
+                self.btf.resolve_type_by_id(*id),
+                Ok(Type::Func(_) | Type::Typedef(_))
+            )
+        })
+    }
+
     /// Id of a function of a module, counted on from the ids of vmlinux; `None` when it has none of the name.
     #[must_use]
     pub fn function_id(&self, name: &str) -> Option<u32> {
