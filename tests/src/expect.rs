@@ -4,11 +4,23 @@
 //! by field, what was found against what was expected.
 
 use std::fmt::Write as _;
+use std::fs;
+use std::sync::OnceLock;
 
 use anyhow::{Result, bail};
 use serde_json::Value;
 
 use crate::traffic::flow::Tuple;
+
+/// Whether this kernel names drop reasons (5.17 and later), as its type information shows.
+pub fn kernel_names_reasons() -> bool {
+    static NAMES: OnceLock<bool> = OnceLock::new();
+    *NAMES.get_or_init(|| {
+        let types = fs::read("/sys/kernel/btf/vmlinux").unwrap_or_default();
+        let name = b"SKB_DROP_REASON_NOT_SPECIFIED";
+        types.windows(name.len()).any(|part| part == name)
+    })
+}
 
 /// Collects differences between a JSON line and what it should be.
 #[derive(Debug)]
@@ -70,6 +82,18 @@ impl<'a> Check<'a> {
                 words.iter().any(|word| text.contains(&word.to_lowercase()))
             },
         )
+    }
+
+    /// The name of the drop reason must be one of these, with or without its prefix; on kernels that name none there
+    /// must be none.
+    pub fn reason(&mut self, pointer: &str, wanted: &[&str]) -> &mut Self {
+        if !kernel_names_reasons() {
+            return self.any(pointer, &[Value::Null, "no reason given".into()]);
+        }
+        self.is(pointer, &wanted.join(" or "), |name| {
+            let name = name.as_str().unwrap_or_default();
+            wanted.contains(&name.strip_prefix("SKB_DROP_REASON_").unwrap_or(name))
+        })
     }
 
     /// The list must have an element that satisfies a condition.

@@ -27,6 +27,8 @@ pub enum Entry<'a> {
     Result {
         /// Its name.
         scenario: &'a str,
+        /// What it belongs to: a cause, or another subject.
+        group: &'a str,
         /// What sort of scenario it is.
         kind: &'a str,
         /// What became of it.
@@ -127,6 +129,7 @@ mod tests {
     #[test]
     fn a_result_line_keeps_its_shape() {
         let entry = Entry::Result {
+            group: "",
             scenario: "x",
             kind: "twin",
             outcome: Outcome::Pass,
@@ -137,7 +140,7 @@ mod tests {
         let line = serde_json::to_string(&entry).expect("plain data");
         assert_eq!(
             line,
-            r#"{"type":"result","scenario":"x","kind":"twin","outcome":"pass","seconds":1.5,"detail":"","dropwatch_exit":0}"#
+            r#"{"type":"result","scenario":"x","group":"","kind":"twin","outcome":"pass","seconds":1.5,"detail":"","dropwatch_exit":0}"#
         );
     }
 }

@@ -11,7 +11,7 @@ use crate::lab::{Lab, Skip};
 use crate::netns;
 use crate::results::{Entry, Outcome, Results, base64};
 use crate::say;
-use crate::scenarios::{self, Scenario};
+use crate::scenarios::{self, Scenario, each_kernel};
 
 /// What to run and where results go.
 #[derive(Debug, Args)]
@@ -32,6 +32,9 @@ pub struct Options {
     #[arg(long, value_name = "BOOL", default_value_t = true, num_args = 0..=1,
           default_missing_value = "true", action = clap::ArgAction::Set)]
     keep_going: bool,
+    /// Only what is played on each kernel
+    #[arg(long)]
+    each_kernel: bool,
     /// Names of scenarios, or beginnings of names with a trailing `*`; all when empty
     names: Vec<String>,
 }
@@ -45,7 +48,10 @@ pub fn run(options: &Options) -> Result<bool> {
     }
     let dropwatch = fs::canonicalize(&options.dropwatch)
         .with_context(|| format!("no dropwatch at {}", options.dropwatch.display()))?;
-    let chosen = choose(&options.names)?;
+    let mut chosen = choose(&options.names)?;
+    if options.each_kernel {
+        chosen.retain(|scenario| each_kernel::has(scenario));
+    }
     let mut results = Results::open(options.results.as_deref())?;
     let scratch = std::env::temp_dir().join(format!("dropwatch-tests-{}", std::process::id()));
     let base = options.artefacts.as_ref().unwrap_or(&scratch);
@@ -106,6 +112,7 @@ fn one(scenario: &Scenario, lab: &Lab, results: &mut Results) -> Result<Outcome>
     ));
     results.write(&Entry::Result {
         scenario: scenario.name,
+        group: scenarios::group(scenario),
         kind: scenario.kind.name(),
         outcome,
         seconds: (seconds * 1000.0).round() / 1000.0,
@@ -143,7 +150,13 @@ fn choose(names: &[String]) -> Result<Vec<&'static Scenario>> {
 }
 
 fn send_artefacts(scenario: &Scenario, folder: &Path, results: &mut Results) -> Result<()> {
-    for name in ["capture.jsonl", "live.jsonl", "replay.jsonl", "stderr.txt"] {
+    for name in [
+        "capture.jsonl",
+        "live.jsonl",
+        "replay.jsonl",
+        "stderr.txt",
+        "doctor.json",
+    ] {
         let Ok(bytes) = fs::read(folder.join(name)) else {
             continue;
         };

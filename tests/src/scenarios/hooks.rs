@@ -1,15 +1,14 @@
-//! How dropwatch is attached: that it takes all that the kernel offers, and that every other way of
-//! attaching gives the same verdicts.
+//! How dropwatch is attached: that it takes all that the kernel offers, and says so.
 
 use std::path::Path;
+use std::process::Command;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::Value;
 
-use super::martians;
-use super::rp_filter::case::{Case, play};
+use super::rp_filter::case::Case;
 use super::{Kind, Scenario};
-use crate::lab::{Lab, Skip};
+use crate::lab::Lab;
 use crate::topology::seed::{CILIUM_HOST, Seed};
 use crate::tracer::{SLOW, Tracer};
 use crate::traffic::flow::Flow;
@@ -29,28 +28,10 @@ pub const SCENARIOS: &[Scenario] = &[
         run: lookup_watched,
     },
     Scenario {
-        name: "forced_fentry",
+        name: "doctor",
         kind: Kind::Scenario,
-        about: "refusals by fentry of ip_handle_martian_source",
-        run: |lab| forced(lab, "refusal=fentry"),
-    },
-    Scenario {
-        name: "forced_kprobe",
-        kind: Kind::Scenario,
-        about: "refusals by kprobe of ip_handle_martian_source",
-        run: |lab| forced(lab, "refusal=kprobe"),
-    },
-    Scenario {
-        name: "forced_fexit",
-        kind: Kind::Scenario,
-        about: "refusals by the return value of fib_validate_source",
-        run: |lab| forced(lab, "refusal=fexit"),
-    },
-    Scenario {
-        name: "forced_raw",
-        kind: Kind::Scenario,
-        about: "raw tracepoints: every read by helper",
-        run: |lab| forced(lab, "drop=raw_tp,lookup=raw_tp"),
+        about: "the doctor says the same as a session does, and its exit code goes with it",
+        run: doctor,
     },
 ];
 
@@ -80,6 +61,68 @@ fn hooks_all(lab: &Lab) -> Result<()> {
     Ok(())
 }
 
+fn doctor(lab: &Lab) -> Result<()> {
+    load_modules();
+    let output = lab
+        .command(None, &[])?
+        .arg("doctor")
+        .output()
+        .context("starting the doctor")?;
+    let text = String::from_utf8(output.stdout).context("the report is no text")?;
+    for word in ["hooks", "causes", "drop", "tp_btf kfree_skb"] {
+        ensure!(text.contains(word), "no word of {word}: {text}");
+    }
+    let output = lab
+        .command(None, &[])?
+        .args(["doctor", "-o", "json"])
+        .output()
+        .context("starting the doctor")?;
+    let report: Value = serde_json::from_slice(&output.stdout).context("the report is no JSON")?;
+    std::fs::write(lab.folder().join("doctor.json"), &output.stdout)?;
+    let tracer = lab.explain(None, &[])?;
+    let mut blind = 0;
+    for cause in report["causes"].as_array().context("no causes")? {
+        let told = tracer.cause(cause["cause"].as_str().context("no name")?)?;
+        ensure!(
+            told["why"] == cause["why"] && told["judged"] == cause["judged"],
+            "a session says {told}, the doctor {cause}"
+        );
+        blind += u32::from(cause["judged"] != true);
+    }
+    let hooks = tracer.hooks();
+    for hook in report["hooks"].as_array().context("no hooks")? {
+        let same = hooks.iter().find(|told| told["probe"] == hook["probe"]);
+        let same = same.with_context(|| format!("a session knows no {hook}"))?;
+        for field in ["symbol", "flavour", "attached", "awaits"] {
+            ensure!(
+                same[field] == hook[field],
+                "a session: {same}, the doctor: {hook}"
+            );
+        }
+    }
+    lab.finish_without_replay(tracer)?;
+    let (state, code) = if blind == 0 {
+        ("usable", 0)
+    } else {
+        ("limited", 6)
+    };
+    ensure!(
+        report["state"] == state && output.status.code() == Some(code),
+        "{blind} causes are blind, but: {}, {}",
+        report["state"],
+        output.status
+    );
+    Ok(())
+}
+
+/// Loads the modules that hooks are in, where there are such.
+pub fn load_modules() {
+    for module in ["nf_conntrack", "nfnetlink_queue", "ip_vs"] {
+        // What this kernel does not have shows in what is attached.
+        let _ = Command::new("modprobe").args(["-q", module]).status();
+    }
+}
+
 fn lookup_watched(lab: &Lab) -> Result<()> {
     let seed = Seed::build(&Case::STRICT.config)?;
     let tracer = lab.list(Some(&seed.node))?;
@@ -93,8 +136,7 @@ fn lookup_watched(lab: &Lab) -> Result<()> {
             "the network is wrong: the packet arrived"
         );
         seen += 1;
-        let drops =
-            |line: &Value| line["type"] == "drop" && line["reason"]["name"] == "IP_RPFILTER";
+        let drops = |line: &Value| line["type"] == "drop" && !line["source_check"].is_null();
         let found = tracer
             .wait_for(SLOW, seen, drops)
             .context("a drop is missing")?;
@@ -114,33 +156,8 @@ fn lookup_watched(lab: &Lab) -> Result<()> {
     bail!("no look-up was seen with {seen} refused packets");
 }
 
-/// Plays a blamed case and a decoy with some flavours only.
-fn forced(lab: &Lab, flavours: &str) -> Result<()> {
-    let lab = lab.forced(flavours);
-    let tracer = lab.explain(None, &[])?;
-    for forced in flavours.split(',') {
-        let (probe, flavour) = forced.split_once('=').context("PROBE=FLAVOUR")?;
-        let status = status(&tracer, probe)?;
-        if status["attached"] != true {
-            let why = status["why"]
-                .as_str()
-                .unwrap_or("no reason given")
-                .to_owned();
-            lab.finish(tracer)?;
-            return Err(Skip(format!("{flavour} is not to be had: {why}")).into());
-        }
-        ensure!(
-            status["flavour"] == flavour,
-            "{forced} was asked for: {status}"
-        );
-    }
-    lab.finish(tracer)?;
-    play(&lab, &Case::STRICT)?;
-    martians::own(&lab, 1)?;
-    martians::loopback(&lab, 1)
-}
-
-fn status(tracer: &Tracer, probe: &str) -> Result<Value> {
+/// What the start line says of a probe.
+pub fn status(tracer: &Tracer, probe: &str) -> Result<Value> {
     let hooks = tracer.hooks();
     let found = hooks.iter().find(|hook| hook["probe"] == probe);
     found

@@ -8,6 +8,8 @@ use anyhow::Result;
 use crate::lab::Lab;
 
 mod decoys;
+pub mod each_kernel;
+mod flavours;
 mod hooks;
 pub mod ipvs_conntrack;
 mod martians;
@@ -56,34 +58,75 @@ pub struct Scenario {
     pub run: fn(&Lab) -> Result<()>,
 }
 
+/// All scenarios by what they belong to, a cause or another subject, in the order they are played.
+const GROUPS: &[(&str, &[&[Scenario]])] = &[
+    (
+        rp_filter::CAUSE,
+        &[
+            rp_filter::SCENARIOS,
+            rp_filter::special::SCENARIOS,
+            rp_filter::twins::SCENARIOS,
+        ],
+    ),
+    (
+        "other_drops",
+        &[decoys::SCENARIOS, netfilter::SCENARIOS, martians::SCENARIOS],
+    ),
+    ("hooks", &[hooks::SCENARIOS, flavours::SCENARIOS]),
+    (
+        "robustness",
+        &[
+            robustness::SCENARIOS,
+            overflow::SCENARIOS,
+            selection::SCENARIOS,
+        ],
+    ),
+    (
+        snat_race::CAUSE,
+        &[
+            snat_race::SCENARIOS,
+            snat_race::fates::SCENARIOS,
+            snat_race::twins::SCENARIOS,
+            snat_race::decoys::SCENARIOS,
+        ],
+    ),
+    (
+        nfqueue_mark::CAUSE,
+        &[
+            nfqueue_mark::SCENARIOS,
+            nfqueue_mark::twins::SCENARIOS,
+            nfqueue_mark::decoys::SCENARIOS,
+        ],
+    ),
+    (
+        ipvs_conntrack::CAUSE,
+        &[
+            ipvs_conntrack::SCENARIOS,
+            ipvs_conntrack::special::SCENARIOS,
+            ipvs_conntrack::twins::SCENARIOS,
+            ipvs_conntrack::decoys::SCENARIOS,
+        ],
+    ),
+    ("several_causes", &[together::SCENARIOS]),
+];
+
 /// All scenarios, in the order they are played.
 pub fn all() -> impl Iterator<Item = &'static Scenario> {
-    [
-        rp_filter::SCENARIOS,
-        rp_filter::special::SCENARIOS,
-        rp_filter::twins::SCENARIOS,
-        decoys::SCENARIOS,
-        netfilter::SCENARIOS,
-        martians::SCENARIOS,
-        hooks::SCENARIOS,
-        robustness::SCENARIOS,
-        overflow::SCENARIOS,
-        selection::SCENARIOS,
-        snat_race::SCENARIOS,
-        snat_race::fates::SCENARIOS,
-        snat_race::twins::SCENARIOS,
-        snat_race::decoys::SCENARIOS,
-        nfqueue_mark::SCENARIOS,
-        nfqueue_mark::twins::SCENARIOS,
-        nfqueue_mark::decoys::SCENARIOS,
-        ipvs_conntrack::SCENARIOS,
-        ipvs_conntrack::special::SCENARIOS,
-        ipvs_conntrack::twins::SCENARIOS,
-        ipvs_conntrack::decoys::SCENARIOS,
-        together::SCENARIOS,
-    ]
-    .into_iter()
-    .flatten()
+    GROUPS
+        .iter()
+        .flat_map(|(_, lists)| lists.iter().copied().flatten())
+}
+
+/// What a scenario belongs to.
+pub fn group(scenario: &Scenario) -> &'static str {
+    let in_lists = |lists: &[&[Scenario]]| {
+        let mut all = lists.iter().copied().flatten();
+        all.any(|other| other.name == scenario.name)
+    };
+    GROUPS
+        .iter()
+        .find(|(_, lists)| in_lists(lists))
+        .map_or("", |(group, _)| group)
 }
 
 #[cfg(test)]

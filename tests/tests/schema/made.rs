@@ -2,8 +2,9 @@
 
 use dropwatch::correlate::case::{Repeat, Tally};
 use dropwatch::correlate::follow::{Outcomes, Update};
+use dropwatch::doctor::Report;
 use dropwatch::model::anchor::{Dev, Drop, Location, Reason, Task};
-use dropwatch::model::coverage::ProbeStatus;
+use dropwatch::model::coverage::{Coverage, ProbeStatus};
 use dropwatch::model::evidence::{
     Clash, CtState, Insertion, Lookup, Mode, QueueTrip, Refused, Reinjected, Returned, SourceCheck,
 };
@@ -155,7 +156,6 @@ pub fn made_lines() -> String {
                 returned: Some(Returned {
                     value: -18,
                     verdict: Refused::ReversePath,
-                    oif: 0,
                 }),
                 mode: Some(Mode {
                     all: 1,
@@ -236,5 +236,30 @@ pub fn made_lines() -> String {
         })
     };
     print().expect("writing to memory");
-    String::from_utf8(text).expect("UTF-8")
+    let lines = String::from_utf8(text).expect("UTF-8");
+    lines + &reports()
+}
+
+/// The doctor's reports, for good and for bad.
+fn reports() -> String {
+    let attached = ProbeStatus {
+        hook: "skb_drop".into(),
+        probe: "drop".into(),
+        symbol: "kfree_skb".into(),
+        flavour: Some("tp_btf".into()),
+        attached: true,
+        why: None,
+        awaits: None,
+    };
+    let coverage = Coverage {
+        probes: vec![attached],
+        rp_filter_reason: true,
+    };
+    let insns = vec![("skb_drop_btf".to_owned(), Some(24_000))];
+    let good = Report::new(Ok((coverage, insns)));
+    let bad = Report::new(Err(anyhow::anyhow!("no BTF")));
+    [good, bad]
+        .iter()
+        .map(|report| serde_json::to_string(report).expect("JSON") + "\n")
+        .collect()
 }

@@ -94,6 +94,14 @@ enum Choice {
 }
 
 impl Options {
+    /// Runs these scenarios.
+    pub fn scenarios(names: &[&str]) -> Self {
+        Self {
+            scenarios: names.iter().map(|name| (*name).to_owned()).collect(),
+            ..Self::default()
+        }
+    }
+
     /// Runs a command without the project's binaries.
     pub fn command(command: String) -> Self {
         Self {

@@ -175,7 +175,7 @@ fn check_client(check: &mut Check<'_>, case: &Case, wrong: &Wrong) {
         // The client drops the reply before it resets, so this is known when the verdict is told.
         check
             .eq("/facts/client_drop/netns/inum", wrong.client)
-            .mentions("/facts/client_drop/reason", &["NO_SOCKET"])
+            .reason("/facts/client_drop/reason", &["NO_SOCKET"])
             .mentions("/facts/client_drop/location", &["rcv"])
             .is("/facts/client_drop/after_ms", "under a second", soon);
     } else {

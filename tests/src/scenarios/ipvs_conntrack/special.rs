@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use serde_json::Value;
 
 use super::case::{Case, PORT, Seat, all_counted, linked_drops, play_with, wrong_reply};
 use super::facts::{Wrong, check_facts, check_fixes, known};
@@ -45,6 +46,12 @@ pub const SCENARIOS: &[Scenario] = &[
         kind: Kind::Scenario,
         about: "IPVS is loaded while the tracer runs: the hook follows, the cause is named",
         run: loaded_late,
+    },
+    Scenario {
+        name: "ipvs_unloaded",
+        kind: Kind::Scenario,
+        about: "hooked by kprobes, IPVS is unloaded and loaded again: the hook follows",
+        run: unloaded,
     },
 ];
 
@@ -142,6 +149,35 @@ fn netns_filter(lab: &Lab) -> Result<()> {
         "{linked} drops are linked, but the client's namespace is not traced"
     );
     Ok(())
+}
+
+/// Waits for the news that the hook is attached, or is not any more.
+fn noticed(tracer: &Tracer, times: usize, attached: bool) -> Result<()> {
+    let news = |line: &Value| {
+        line["type"] == "hook" && line["probe"] == "ipvs_xmit" && line["attached"] == attached
+    };
+    tracer
+        .wait_for(NOTICED, times, news)
+        .with_context(|| format!("no line with attached = {attached} within {NOTICED:?}"))?;
+    Ok(())
+}
+
+fn unloaded(lab: &Lab) -> Result<()> {
+    ipvs::load()?;
+    ipvs::unload()?;
+    let lab = lab.forced("ipvs_xmit=kprobe,ipvs_xmit6=kprobe,ipvs_response=kprobe");
+    let tracer = lab.explain(None, &[])?;
+    for times in 1..3 {
+        ipvs::load()?;
+        noticed(&tracer, times, true)?;
+        // With the tracer running: kprobes hold no module.
+        ipvs::unload()?;
+        noticed(&tracer, times, false)?;
+    }
+    ipvs::load()?;
+    noticed(&tracer, 3, true)?;
+    let (ipvs, servers) = FROM_HOST.build()?;
+    play_with(&lab, &FROM_HOST, &ipvs, &servers, tracer)
 }
 
 fn loaded_late(lab: &Lab) -> Result<()> {

@@ -42,7 +42,7 @@ pub const SAME_HOOK: &[&str] = &["nfqnl_reinject", "nf_reinject"];
 /// The same at a later hook.
 pub const LATER_HOOK: &[&str] = &["nf_hook_slow"];
 /// Where nf_tables frees what it drops, at any hook.
-pub const NF_TABLES: &[&str] = &["nft_do_chain"];
+pub const NF_TABLES: &[&str] = &["nft_do_chain", "nf_reinject", "nf_hook_slow"];
 
 /// The incident.
 pub const SEED: Case = Case {

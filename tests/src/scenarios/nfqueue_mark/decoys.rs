@@ -57,7 +57,7 @@ const RULE: Decoy = Decoy {
 };
 
 /// Where the kernel frees what cannot be queued.
-const NOT_QUEUED: &[&str] = &["nf_queue", "__nf_queue"];
+const NOT_QUEUED: &[&str] = &["nf_queue", "__nf_queue", "nf_reinject"];
 
 /// The scenarios of this file.
 pub const SCENARIOS: &[Scenario] = &[
@@ -114,15 +114,7 @@ pub const SCENARIOS: &[Scenario] = &[
         name: "decoy_queue_no_listener",
         kind: Kind::Decoy,
         about: "a rule queues, but no program has bound the queue",
-        run: |lab| {
-            let words = &["listen", "no program", "nobody", "bound"];
-            let decoy = Decoy {
-                places: NOT_QUEUED,
-                by: By::Queue("queue_no_listener", words),
-                ..RULE
-            };
-            play(lab, &decoy)
-        },
+        run: no_listener,
     },
     Scenario {
         name: "decoy_queue_next_no_listener",
@@ -201,6 +193,17 @@ fn dropped(lab: &Lab, mark: Mark) -> Result<()> {
     let decoy = Decoy {
         program: Some(program),
         by: By::Queue("queue_drop", words),
+        ..RULE
+    };
+    play(lab, &decoy)
+}
+
+/// Nobody takes what the rule queues.
+pub fn no_listener(lab: &Lab) -> Result<()> {
+    let words = &["listen", "no program", "nobody", "bound"];
+    let decoy = Decoy {
+        places: NOT_QUEUED,
+        by: By::Queue("queue_no_listener", words),
         ..RULE
     };
     play(lab, &decoy)

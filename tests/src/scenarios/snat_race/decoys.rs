@@ -350,10 +350,7 @@ fn plain(nat: &Nat, tracer: &Tracer, tuple: &Tuple, words: &[&str]) -> Result<Va
     check.is("/drop/packet", "the packet sent", |packet| {
         packet_differences(packet, tuple).is_empty()
     });
-    check.is("/drop/reason/name", "NETFILTER_DROP", |name| {
-        name.as_str()
-            .is_some_and(|name| name.ends_with("NETFILTER_DROP"))
-    });
+    check.reason("/drop/reason/name", &["NETFILTER_DROP"]);
     check.is("/facts/class", "a text", Value::is_string);
     check.mentions("/summary", words);
     check.is("/fixes", "no advice about random ports", |fixes| {

@@ -41,10 +41,7 @@ pub fn check_facts(
         .mentions("/summary", &[clash.loser.src])
         .mentions("/summary", &[&port]);
     check.eq("/drop/netns/inum", nat.node.inum());
-    check.is("/drop/reason/name", "NETFILTER_DROP", |name| {
-        name.as_str()
-            .is_some_and(|name| name.ends_with("NETFILTER_DROP"))
-    });
+    check.reason("/drop/reason/name", &["NETFILTER_DROP"]);
     check.eq("/drop/location/symbol", "nf_hook_slow");
     check.eq("/facts/kind", "snat_clash");
     let name = match clash.proto {

@@ -54,7 +54,8 @@ pub const RACE: Case = Case {
     rule: LEGACY,
 };
 
-const FIXED_UDP: Case = Case {
+/// Two clients and one port.
+pub const FIXED_UDP: Case = Case {
     rules: &[Rule::Iptables(
         "iptables-legacy",
         "-t nat -A POSTROUTING -o eno1 -p udp -j SNAT --to-source 172.26.50.200:40000",
