@@ -216,7 +216,7 @@ fn local(allowed: &Allowed) -> Result<Tally> {
 
 /// The scenarios in virtual machines, with all kernels.
 fn machines(allowed: &Allowed, jobs: usize) -> Result<Tally> {
-    let machines = vm::matrix::all();
+    let machines = vm::matrix::all(false);
     let outcomes = vm::matrix::run(&machines, jobs);
     let mut tally = Tally::default();
     for (kernel, outcome) in &outcomes {

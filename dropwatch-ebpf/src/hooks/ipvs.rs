@@ -21,7 +21,7 @@ use dropwatch_common::{
     flow::Flow,
     record::{
         Section,
-        ct_insert::{status, tuple},
+        ct_insert::status,
         ipvs::{Ipvs, event, flag},
     },
 };

@@ -65,7 +65,7 @@ const SETTLE: Duration = Duration::from_millis(500);
 ///
 /// # Errors
 ///
-/// See [`Failure`] for those with an exit code of their own.
+/// See [`crate::exit::Failure`] for those with an exit code of their own.
 pub fn run(config: &Config) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

@@ -28,7 +28,7 @@ const MOST_CASES: usize = 4096;
 
 /// A case is judged at the latest this long after its first drop, with the facts that are there. Longer than the
 /// slowest fact, the rule set, may take; most are there within milliseconds.
-const PATIENCE_NS: u64 = 2_500_000_000;
+const PATIENCE_NS: u64 = 4_000_000_000;
 
 /// Pauses between counting lines of one case, in turn; the last one for ever.
 const PAUSES_NS: [u64; 5] = [

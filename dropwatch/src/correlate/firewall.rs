@@ -66,7 +66,12 @@ pub fn explain(drop: &Drop, view: &View<'_>) -> Option<Said> {
     let (kind, what, look) = match place.by {
         By::Segments if is_whole(drop) => segments(trip),
         By::Segments | By::Queue => {
-            refused(drop, &place, set_numbers(&attribution, drop, set), queues)
+            let known = trip.and_then(|t| t.queued.as_ref()).map(|q| q.queue);
+            let numbers = known.map_or_else(
+                || set_numbers(&attribution, drop, set),
+                |number| vec![number],
+            );
+            refused(&place, &numbers, queues)
         }
         By::Reinject if program_said_drop(trip) => (
             Some("queue_drop"),
@@ -77,7 +82,13 @@ pub fn explain(drop: &Drop, view: &View<'_>) -> Option<Said> {
             ),
             "that program's log and configuration".to_owned(),
         ),
-        By::Reinject if attribution.suspects.list.is_empty() && attribution.suspects.complete => (
+        By::Reinject if nobody(&attribution) && let_pass(trip) => {
+            let before = trip.and_then(|t| t.queued.as_ref()).map(|q| q.queue);
+            let mut further = set_numbers(&attribution, drop, set);
+            further.retain(|number| Some(*number) != before);
+            passed(drop, &place, trip, &further, queues)
+        }
+        By::Reinject if nobody(&attribution) => (
             Some("queue_drop"),
             format!(
                 "{} took it from {} and gave it back. No later rule of that hook drops such a packet, so most likely the \
@@ -140,6 +151,10 @@ pub fn explain(drop: &Drop, view: &View<'_>) -> Option<Said> {
 fn title(place: &Place, kind: Option<&str>, drop: &Drop) -> Option<String> {
     let queue = queue_name(drop.queue.as_ref());
     Some(match (place.by, kind) {
+        // The queue that it came from is not the one that refused it.
+        (By::Reinject, Some("queue_no_listener" | "queue_full")) => {
+            format!("refused by the next queue after {queue}")
+        }
         (_, Some("queue_drop")) => format!("dropped by the verdict of the program at {queue}"),
         (_, Some("queue_no_listener")) => format!("dropped for want of a listener at {queue}"),
         (_, Some("queue_full")) => format!("dropped because {queue} was full"),
@@ -159,6 +174,44 @@ fn line(label: &str, text: String, source: Source) -> Line {
 
 fn look_at_rules() -> String {
     "`nft list ruleset`, `iptables-save -c` for counters, `conntrack -S` if no rule fits".into()
+}
+
+/// Whether no rule of the hook can have dropped it.
+fn nobody(attribution: &Attribution<'_>) -> bool {
+    attribution.suspects.list.is_empty() && attribution.suspects.complete
+}
+
+/// Whether the program's verdict was seen, and was none to drop.
+fn let_pass(trip: Option<&QueueTrip>) -> bool {
+    let back = trip.and_then(|t| t.back.as_ref());
+    back.is_some_and(|back| !back.is_drop())
+}
+
+/// The program let it pass and no rule drops it: where the kernel queues anew within the function that takes
+/// packets back (5.10), what refused it there may be the next queue.
+fn passed(
+    drop: &Drop,
+    place: &Place,
+    trip: Option<&QueueTrip>,
+    further: &[u16],
+    queues: Option<&Queues>,
+) -> Words {
+    let before = format!(
+        "{} took it from {} and let it pass.",
+        holder(drop, trip),
+        queue_name(trip)
+    );
+    if further.is_empty() {
+        return (
+            None,
+            format!(
+                "{before} What dropped it at that hook is not known: no rule of it drops such a packet."
+            ),
+            look_at_rules(),
+        );
+    }
+    let (kind, what, look) = refused(place, further, queues);
+    (kind, format!("{before} {what}"), look)
 }
 
 fn program_said_drop(trip: Option<&QueueTrip>) -> bool {
@@ -186,22 +239,16 @@ fn segments(trip: Option<&QueueTrip>) -> Words {
 }
 
 /// It could not be queued.
-fn refused(drop: &Drop, place: &Place, numbers: Vec<u16>, queues: Option<&Queues>) -> Words {
+fn refused(place: &Place, numbers: &[u16], queues: Option<&Queues>) -> Words {
     let at = place
         .hook
         .map_or(String::new(), |hook| format!(" at hook {}", hook.name()));
-    let known = drop
-        .queue
-        .as_ref()
-        .and_then(|t| t.queued.as_ref())
-        .map(|q| q.queue);
-    let numbers = known.map_or(numbers, |number| vec![number]);
     let bound: Vec<&Queue> = queues
         .iter()
         .flat_map(|q| &q.queues)
         .filter(|q| numbers.contains(&q.number))
         .collect();
-    let name = match numbers[..] {
+    let name = match numbers {
         [number] => format!("queue {number} (NFQUEUE)"),
         _ => "a queue (NFQUEUE)".to_owned(),
     };

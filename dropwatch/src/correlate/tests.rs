@@ -298,7 +298,7 @@ fn missing_facts_are_said_to_be_unknown_and_never_waited_for_in_vain() {
     out.clear();
     engine.advance(SECOND + SECOND / 2, &mut out);
     assert!(out.is_empty());
-    engine.advance(4 * SECOND, &mut out);
+    engine.advance(6 * SECOND, &mut out);
     let Some(Output::Told(told)) = out.first() else {
         panic!("not told: {out:?}");
     };

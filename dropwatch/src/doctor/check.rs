@@ -163,7 +163,7 @@ fn modules() -> Check {
             .join("initstate")
             .exists()
     };
-    let (there, away): (Vec<&str>, Vec<&str>) = names.iter().partition(|name| loaded(&name));
+    let (there, away): (Vec<&str>, Vec<&str>) = names.iter().partition(|name| loaded(name));
     let list = |names: Vec<&str>| match names.as_slice() {
         [] => "none".to_owned(),
         names => names.join(", "),

@@ -136,7 +136,7 @@ fn every_line_is_valid() {
     }
     let known: BTreeSet<_> = branches.into_keys().collect();
     assert_eq!(seen, known, "types that occurred");
-    assert_eq!(known.len(), 9);
+    assert_eq!(known.len(), 10);
 }
 
 #[test]

@@ -18,12 +18,12 @@ pub enum Outcome {
     Broken(Error),
 }
 
-/// All kernels: everything on one of them, a choice of scenarios on the others. The longest first.
-pub fn all() -> Vec<(&'static str, Options)> {
+/// All kernels: everything on one of them, a choice of scenarios on the others unless `everything` is wanted there too. The longest first.
+pub fn all(everything: bool) -> Vec<(&'static str, Options)> {
     let mut machines: Vec<_> = kernel::names()
         .map(|kernel| {
             let options = Options {
-                each_kernel: kernel != KERNEL,
+                each_kernel: kernel != KERNEL && !everything,
                 ..Options::default()
             };
             (kernel, options)

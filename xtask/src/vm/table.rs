@@ -126,9 +126,10 @@ impl Table {
                     all += 1;
                     passed += usize::from(outcome.outcome == Verdict::Pass);
                 }
-                match passed == all {
-                    true => format!("all {all}"),
-                    false => format!("{passed} of {all}"),
+                match all {
+                    0 => "–".into(),
+                    _ if passed == all => format!("all {all}"),
+                    _ => format!("{passed} of {all}"),
                 }
             });
             text += &row(&format!("`{group}`"), cells);

@@ -29,9 +29,9 @@ use iptables::Owner;
 use tables::{Table, tables};
 
 /// Longest that one program may take.
-const PROGRAM_LIMIT: Duration = Duration::from_millis(500);
+const PROGRAM_LIMIT: Duration = Duration::from_secs(2);
 /// Longest that all of them may take.
-const LIMIT: Duration = Duration::from_millis(1500);
+const LIMIT: Duration = Duration::from_millis(3500);
 /// Most rules that are read, for they are kept in memory and in captures.
 const MOST_RULES: usize = 30_000;
 
