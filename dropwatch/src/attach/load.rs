@@ -186,11 +186,7 @@ fn create(aya_btf: &Btf, globals: &Globals, ring_bytes: u32) -> Result<Ebpf> {
 
 /// Tries a probe's variants in order.
 fn attach_step(ebpf: &mut Ebpf, btf: &Btf, step: &Step) -> (ProbeStatus, Option<Variant>) {
-    let mut refused: Vec<String> = step
-        .skipped
-        .iter()
-        .map(|(variant, why)| format!("{}: {why}", variant.flavour.name()))
-        .collect();
+    let mut refused: Vec<String> = Vec::new();
     for variant in &step.variants {
         let on_demand = step.probe.on_demand();
         let attached = load_variant(ebpf, btf, variant).and_then(|()| match on_demand {
@@ -216,6 +212,9 @@ fn attach_step(ebpf: &mut Ebpf, btf: &Btf, step: &Step) -> (ProbeStatus, Option<
             }
         }
     }
+    // What was not even tried, after what was.
+    let skipped = step.skipped.iter();
+    refused.extend(skipped.map(|(variant, why)| format!("{}: {why}", variant.flavour.name())));
     let target = step
         .variants
         .iter()

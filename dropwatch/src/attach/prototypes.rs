@@ -88,6 +88,19 @@ mod tests {
     use super::*;
     use crate::attach::spec::{Flavour, PROBES};
 
+    /// Arguments in registers: rdi, rsi, rdx, rcx, r8, r9 on x86-64 (arch/x86/kernel/ptrace.c), x0 to x7 on aarch64
+    /// (arch/arm64/kernel/ptrace.c, v6.12). Kprobes read those, and trampolines take no more than six before 6.12.
+    #[test]
+    fn all_arguments_are_in_registers_on_every_architecture() {
+        let fewest = [("x86_64", 6), ("aarch64", 8)]
+            .iter()
+            .map(|(_, registers)| *registers)
+            .min();
+        for (name, arguments) in PROTOTYPES {
+            assert!(Some(arguments.len()) <= fewest, "{name}");
+        }
+    }
+
     #[test]
     fn every_hooked_function_is_listed() {
         for variant in PROBES.iter().flat_map(|probe| probe.variants) {

@@ -144,7 +144,7 @@ fn kprobes() -> Check {
         Level::Warn,
         name,
         "no: where trampolines are refused too, functions cannot be watched",
-        "boot a kernel with CONFIG_KPROBE_EVENTS=y if a hook below is not there",
+        "boot a kernel with CONFIG_KPROBE_EVENTS=y if a hook is not there",
     )
 }
 
