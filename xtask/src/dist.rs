@@ -1,14 +1,15 @@
 //! `cargo xtask build`: the static binaries, as they are shipped.
 //!
-//! They run in a bare initramfs and on any distribution. Limits: for the architecture of this
-//! machine only.
+//! They run in a bare initramfs and on any distribution: of this machine's architecture, or of another one that
+//! there is a cross linker for.
 
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 
 use crate::setup::{self, Group};
 use crate::sh;
+use crate::toolchain::{Action, Toolchain};
 
 /// Where the shipped binaries are.
 pub struct Dist {
@@ -37,9 +38,39 @@ pub fn build() -> Result<Dist> {
     })
 }
 
+/// Builds both for another architecture, standard library included: nothing of it need be installed but a linker.
+fn cross(arch: &str) -> Result<Dist> {
+    setup::ensure(&[Group::Build])?;
+    setup::ensure_cross(arch)?;
+    let target = format!("{arch}-unknown-linux-gnu");
+    let linker = format!("CARGO_TARGET_{}_LINKER", target.to_uppercase().replace('-', "_"));
+    let toolchain = Toolchain::detect().map_err(|e| anyhow!(e))?;
+    let folder = sh::target_dir();
+    sh::run(
+        toolchain
+            .cargo(Action::Build)
+            .current_dir(sh::root())
+            .env("RUSTFLAGS", "-C target-feature=+crt-static")
+            .env(linker, format!("{arch}-linux-gnu-gcc"))
+            .args(["--release", "-Zbuild-std=std,panic_unwind"])
+            .args(["--target", &target, "--target-dir"])
+            .arg(&folder)
+            .args(["--package", "dropwatch", "--package", "dropwatch-tests"]),
+    )?;
+    let folder = folder.join(target).join("release");
+    Ok(Dist {
+        dropwatch: folder.join("dropwatch"),
+        tests: folder.join("dropwatch-tests"),
+    })
+}
+
 /// The task: builds, and says what there is.
-pub fn task() -> Result<()> {
-    build()?.tell()
+pub fn task(arch: &str) -> Result<()> {
+    if arch == std::env::consts::ARCH {
+        build()?.tell()
+    } else {
+        cross(arch)?.tell()
+    }
 }
 
 impl Dist {

@@ -49,7 +49,11 @@ enum Task {
         groups: Vec<setup::Group>,
     },
     /// Build the static binaries, as they are shipped.
-    Build,
+    Build {
+        /// Architecture that they are to run on.
+        #[arg(long, default_value = std::env::consts::ARCH, value_parser = ["x86_64", "aarch64"])]
+        arch: String,
+    },
     /// Check format, lints and documentation of all crates.
     Lint,
     /// Run all tests, as CI does.
@@ -78,7 +82,7 @@ fn main() -> ExitCode {
     let done = |()| ExitCode::SUCCESS;
     let result = match Cli::parse().task {
         Task::Setup { check, groups } => setup::task(&groups, check).map(done),
-        Task::Build => dist::task().map(done),
+        Task::Build { arch } => dist::task(&arch).map(done),
         Task::Lint => lint::task().map(done),
         Task::Test(options) => test::task(&options),
         Task::Demo { cause } => demo::task(&cause).map(done),

@@ -65,6 +65,23 @@ pub fn ensure(groups: &[Group]) -> Result<()> {
     Setup { check: false }.groups(groups)
 }
 
+/// Makes sure that programs for another architecture can be linked.
+pub fn ensure_cross(arch: &str) -> Result<()> {
+    if arch != "aarch64" {
+        bail!("no cross linker is known for {arch}");
+    }
+    let linker = format!("{arch}-linux-gnu-gcc");
+    if sh::which(&linker).is_none() {
+        // Debian's names: the architecture that Rust calls aarch64 is arm64 there.
+        let packages = ["gcc-aarch64-linux-gnu", "libc6-dev-arm64-cross"];
+        Setup { check: false }.install(&packages)?;
+    }
+    if sh::which(&linker).is_none() {
+        bail!("{linker} is not there although its package is installed");
+    }
+    Ok(())
+}
+
 /// The task: all groups, or those named; `check` only reports.
 pub fn task(groups: &[Group], check: bool) -> Result<()> {
     let groups = if groups.is_empty() {

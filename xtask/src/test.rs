@@ -121,7 +121,7 @@ fn run(step: Step, allowed: &Allowed, jobs: usize) -> Result<Tally> {
         Step::ClippyEbpf => once(lint::clippy_ebpf()),
         Step::Doc => once(lint::doc()),
         Step::Unit => unit(allowed),
-        Step::Build => once(dist::task()),
+        Step::Build => once(dist::task(std::env::consts::ARCH)),
         Step::Local => local(allowed),
         // README's first command, as it is typed.
         Step::Demo => once(demo::task(demo::DEFAULT)),

@@ -69,12 +69,10 @@ impl Toolchain {
         Ok(Self { compiler, linker })
     }
 
-    /// The command that builds or lints the eBPF crate of the workspace at `root` into `target_dir`.
-    ///
-    /// `arch` is the architecture of the kernel that will run the programs (`x86_64`): it decides
-    /// the layout of the registers that probes read.
-    pub fn command(&self, action: Action, root: &Path, target_dir: &Path, arch: &str) -> Command {
-        let mut command = match &self.compiler {
+    /// cargo with this compiler, told to do something; it may build the standard library from its sources
+    /// (`-Zbuild-std`), for targets whose compiled one nobody has installed.
+    pub fn cargo(&self, action: Action) -> Command {
+        match &self.compiler {
             Compiler::Nightly => {
                 let mut c = clean(Command::new("rustup"));
                 // rustup decides which cargo and rustc are meant, so nothing may decide before it.
@@ -103,7 +101,15 @@ impl Toolchain {
                     .arg(verb(action));
                 c
             }
-        };
+        }
+    }
+
+    /// The command that builds or lints the eBPF crate of the workspace at `root` into `target_dir`.
+    ///
+    /// `arch` is the architecture of the kernel that will run the programs (`x86_64`): it decides
+    /// the layout of the registers that probes read.
+    pub fn command(&self, action: Action, root: &Path, target_dir: &Path, arch: &str) -> Command {
+        let mut command = self.cargo(action);
         command
             .current_dir(root)
             .args([
