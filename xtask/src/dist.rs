@@ -43,7 +43,10 @@ fn cross(arch: &str) -> Result<Dist> {
     setup::ensure(&[Group::Build])?;
     setup::ensure_cross(arch)?;
     let target = format!("{arch}-unknown-linux-gnu");
-    let linker = format!("CARGO_TARGET_{}_LINKER", target.to_uppercase().replace('-', "_"));
+    let linker = format!(
+        "CARGO_TARGET_{}_LINKER",
+        target.to_uppercase().replace('-', "_")
+    );
     let toolchain = Toolchain::detect().map_err(|e| anyhow!(e))?;
     let folder = sh::target_dir();
     sh::run(

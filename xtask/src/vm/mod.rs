@@ -10,18 +10,16 @@ mod kernel;
 mod kvm;
 pub mod matrix;
 mod modules;
+mod options;
 mod qemu;
 mod report;
 pub mod table;
 
 use std::fs::{self, File};
-use std::num::NonZero;
 use std::path::{Path, PathBuf};
-use std::thread;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
-use clap::{Args, ValueEnum};
 
 use crate::dist::{self, Dist};
 use crate::results::{Outcome, Results, Verdict};
@@ -29,6 +27,8 @@ use crate::setup::{self, Group};
 use crate::sh;
 use initramfs::Extra;
 use kernel::Kernel;
+use options::Choice;
+pub use options::{Options, processors};
 use qemu::{Accel, Machine, Show};
 use report::Report;
 use table::Table;
@@ -37,104 +37,6 @@ use table::Table;
 pub const KERNEL: &str = "6.12";
 /// How often a machine is started again after a fault of the emulator.
 const RETRIES: usize = 2;
-
-/// Options of the task.
-#[derive(Debug, Clone, Args)]
-pub struct Options {
-    /// The kernel to run; may be repeated.
-    #[arg(long = "kernel", default_value = KERNEL, value_name = "NAME")]
-    kernels: Vec<String>,
-    /// Run all kernels: everything on 6.12, a choice of scenarios on 5.10, 6.1, 6.18, 7.2.
-    #[arg(long, conflicts_with_all = ["kernels", "exec", "scenarios"])]
-    all: bool,
-    /// With --all: all scenarios on all kernels, which takes an hour.
-    #[arg(long, requires = "all")]
-    everything: bool,
-    /// With --all: write what was found into docs/kernels.md.
-    #[arg(long, requires = "all")]
-    bless: bool,
-    /// Only the scenarios that are played on each kernel.
-    #[arg(long)]
-    each_kernel: bool,
-    /// How many machines run at the same time; by default, as many as this one has processors.
-    #[arg(long, value_name = "N", default_value_t = processors())]
-    jobs: usize,
-    /// How the machine is executed.
-    #[arg(long, value_enum, default_value_t)]
-    accel: Choice,
-    /// Run this shell command instead of scenarios.
-    #[arg(long, value_name = "COMMAND", conflicts_with = "scenarios")]
-    exec: Option<String>,
-    /// With --exec: leave the project's binaries out, and do not build them.
-    #[arg(long, requires = "exec")]
-    bare: bool,
-    /// A file or folder to put into /data; may be repeated.
-    #[arg(long = "file", value_name = "PATH")]
-    files: Vec<PathBuf>,
-    /// Seconds that the whole run may take.
-    #[arg(long, default_value_t = 1500, value_name = "SECONDS")]
-    limit: u64,
-    /// Seconds that the machine may be silent.
-    #[arg(long, default_value_t = 120, value_name = "SECONDS")]
-    silence: u64,
-    /// What of the console is shown.
-    #[arg(skip = Show::All)]
-    show: Show,
-    /// Scenarios to run; all of them if none is named.
-    scenarios: Vec<String>,
-}
-
-/// How to execute a machine.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
-enum Choice {
-    /// KVM if it really works, emulation otherwise.
-    #[default]
-    Auto,
-    /// KVM.
-    Kvm,
-    /// Emulation.
-    Tcg,
-}
-
-impl Options {
-    /// Runs these scenarios.
-    pub fn scenarios(names: &[&str]) -> Self {
-        Self {
-            scenarios: names.iter().map(|name| (*name).to_owned()).collect(),
-            ..Self::default()
-        }
-    }
-
-    /// Runs a command without the project's binaries.
-    pub fn command(command: String) -> Self {
-        Self {
-            exec: Some(command),
-            bare: true,
-            ..Self::default()
-        }
-    }
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            kernels: vec![KERNEL.to_owned()],
-            all: false,
-            bless: false,
-            everything: false,
-            each_kernel: false,
-            jobs: processors(),
-            accel: Choice::Auto,
-            exec: None,
-            bare: false,
-            files: Vec::new(),
-            limit: 1500,
-            silence: 120,
-            show: Show::All,
-            scenarios: Vec::new(),
-        }
-    }
-}
 
 /// The names of all kernels, oldest first.
 pub fn kernel_names() -> impl Iterator<Item = &'static str> {
@@ -147,11 +49,6 @@ pub fn results(kernel: &str) -> PathBuf {
         .join("vm")
         .join(kernel)
         .join("results.jsonl")
-}
-
-/// How many processors this machine has.
-pub fn processors() -> usize {
-    thread::available_parallelism().map_or(1, NonZero::get)
 }
 
 /// The task.
