@@ -38,6 +38,15 @@ pub fn build() -> Result<Dist> {
     })
 }
 
+/// Builds both for an architecture, by Rust's name.
+pub fn build_for(arch: &str) -> Result<Dist> {
+    if arch == std::env::consts::ARCH {
+        build()
+    } else {
+        cross(arch)
+    }
+}
+
 /// Builds both for another architecture, standard library included: nothing of it need be installed but a linker.
 fn cross(arch: &str) -> Result<Dist> {
     setup::ensure(&[Group::Build])?;
@@ -55,7 +64,7 @@ fn cross(arch: &str) -> Result<Dist> {
             .current_dir(sh::root())
             .env("RUSTFLAGS", "-C target-feature=+crt-static")
             .env(linker, format!("{arch}-linux-gnu-gcc"))
-            .args(["--release", "-Zbuild-std=std,panic_unwind"])
+            .args(["--release", "-Zbuild-std=std,panic_abort"])
             .args(["--target", &target, "--target-dir"])
             .arg(&folder)
             .args(["--package", "dropwatch", "--package", "dropwatch-tests"]),
@@ -69,11 +78,7 @@ fn cross(arch: &str) -> Result<Dist> {
 
 /// The task: builds, and says what there is.
 pub fn task(arch: &str) -> Result<()> {
-    if arch == std::env::consts::ARCH {
-        build()?.tell()
-    } else {
-        cross(arch)?.tell()
-    }
+    build_for(arch)?.tell()
 }
 
 impl Dist {

@@ -38,7 +38,7 @@ pub enum Group {
 }
 
 /// Something that must be there: a file's name in PATH or its full path, and Debian's package.
-type Need = (&'static str, &'static str);
+pub type Need = (&'static str, &'static str);
 
 const BUILD: &[Need] = &[("cc", "gcc"), ("/usr/include/stdlib.h", "libc6-dev")];
 const SCENARIOS: &[Need] = &[
@@ -52,6 +52,14 @@ const SCENARIOS: &[Need] = &[
     ("sysctl", "procps"),
     // Only its systemd-sysctl is run, against which the advised files must win.
     ("/lib/systemd/systemd-sysctl", "systemd"),
+];
+/// Debian's names: the architecture that Rust calls aarch64 is arm64 there.
+const CROSS: &[Need] = &[
+    ("aarch64-linux-gnu-gcc", "gcc-aarch64-linux-gnu"),
+    (
+        "/usr/aarch64-linux-gnu/include/stdlib.h",
+        "libc6-dev-arm64-cross",
+    ),
 ];
 const VM: &[Need] = &[
     ("busybox", "busybox-static"),
@@ -70,16 +78,12 @@ pub fn ensure_cross(arch: &str) -> Result<()> {
     if arch != "aarch64" {
         bail!("no cross linker is known for {arch}");
     }
-    let linker = format!("{arch}-linux-gnu-gcc");
-    if sh::which(&linker).is_none() {
-        // Debian's names: the architecture that Rust calls aarch64 is arm64 there.
-        let packages = ["gcc-aarch64-linux-gnu", "libc6-dev-arm64-cross"];
-        Setup { check: false }.install(&packages)?;
-    }
-    if sh::which(&linker).is_none() {
-        bail!("{linker} is not there although its package is installed");
-    }
-    Ok(())
+    ensure_needs(CROSS)
+}
+
+/// Makes sure that these are there.
+pub fn ensure_needs(needs: &[Need]) -> Result<()> {
+    Setup { check: false }.needs(needs)
 }
 
 /// The task: all groups, or those named; `check` only reports.
@@ -114,18 +118,23 @@ impl Setup {
                 Group::Lint => Vec::new(),
             });
         }
-        let missing = needs.iter().filter(|need| !is_there(need));
-        let packages: BTreeSet<_> = missing.map(|(_, package)| *package).collect();
-        self.install(&packages.into_iter().collect::<Vec<_>>())?;
-        if let Some((name, package)) = needs.into_iter().find(|need| !is_there(need)) {
-            bail!("{name} is not there although {package} is installed");
-        }
+        self.needs(&needs)?;
         if groups.contains(&Group::Build) || groups.contains(&Group::Lint) {
             self.compiler()?;
             self.linker()?;
         }
         if groups.contains(&Group::Lint) {
             self.linters()?;
+        }
+        Ok(())
+    }
+
+    fn needs(&self, needs: &[Need]) -> Result<()> {
+        let missing = needs.iter().filter(|need| !is_there(need));
+        let packages: BTreeSet<_> = missing.map(|(_, package)| *package).collect();
+        self.install(&packages.into_iter().collect::<Vec<_>>())?;
+        if let Some((name, package)) = needs.iter().find(|need| !is_there(need)) {
+            bail!("{name} is not there although {package} is installed");
         }
         Ok(())
     }

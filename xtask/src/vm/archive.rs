@@ -1,7 +1,7 @@
 //! Debian's package archive, of several releases at once: kernels of each come from there.
 //!
 //! apt is given lists and a cache of its own, below the project's cache: the machine's configuration is neither
-//! changed nor relied on, but for the mirror that it uses. Limits: amd64; nothing is installed.
+//! changed nor relied on, but for the mirror that it uses. Nothing is installed.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 
+use super::arch::Arch;
 use crate::sh;
 
 /// The suites that kernels come from, by the archive that has them.
@@ -34,26 +35,28 @@ const KEYS: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 /// How old the lists of packages may become.
 const FRESH: Duration = Duration::from_secs(24 * 3600);
 
-/// The archive, with lists of packages that are not too old.
+/// The archive of an architecture, with lists of packages that are not too old.
 pub struct Archive {
+    folder: PathBuf,
     config: PathBuf,
 }
 
 impl Archive {
     /// Opens it; `None` where there is no apt. Without a network, older lists serve too.
-    pub fn open() -> Result<Option<Self>> {
+    pub fn open(arch: &Arch) -> Result<Option<Self>> {
         if sh::which("apt-get").is_none() {
             return Ok(None);
         }
-        let folder = sh::cache_dir()?.join("apt");
+        let folder = sh::cache_dir()?.join("apt").join(arch.debian);
         for inner in ["lists/partial", "cache/archives/partial", "parts"] {
             fs::create_dir_all(folder.join(inner))
                 .with_context(|| format!("cannot make {}", folder.display()))?;
         }
         let archive = Self {
             config: folder.join("apt.conf"),
+            folder: folder.clone(),
         };
-        let sources = sources();
+        let sources = sources(arch);
         let list = folder.join("sources.list");
         let same = fs::read_to_string(&list).is_ok_and(|before| before == sources);
         let stamp = folder.join("updated");
@@ -64,7 +67,9 @@ impl Archive {
             return Ok(Some(archive));
         }
         fs::write(&list, sources)?;
-        fs::write(&archive.config, config(&folder))?;
+        fs::write(&archive.config, config(&folder, arch))?;
+        // Nothing is installed, as far as this apt knows.
+        fs::write(folder.join("status"), "")?;
         sh::say("updating the lists of kernels");
         match archive.update() {
             Ok(()) => fs::write(&stamp, "")?,
@@ -102,6 +107,23 @@ impl Archive {
         Ok(())
     }
 
+    /// Downloads packages with all that they depend on; where they are.
+    pub fn download_whole(&self, packages: &[&str]) -> Result<Vec<PathBuf>> {
+        let options = ["-qq", "--yes", "--download-only", "--no-install-recommends"];
+        sh::capture(
+            self.apt("apt-get")
+                .args(options)
+                .arg("install")
+                .args(packages),
+        )?;
+        let mut files: Vec<PathBuf> = fs::read_dir(self.folder.join("cache/archives"))?
+            .flatten()
+            .map(|item| item.path())
+            .collect();
+        files.retain(|file| file.extension().is_some_and(|e| e == "deb"));
+        Ok(files)
+    }
+
     fn apt(&self, program: &str) -> Command {
         let mut command = Command::new(program);
         command.arg("-c").arg(&self.config);
@@ -110,7 +132,7 @@ impl Archive {
 }
 
 /// One line per suite.
-fn sources() -> String {
+fn sources(arch: &Arch) -> String {
     let mirrors = mirrors();
     let mut text = String::new();
     for (archive, suites) in SUITES {
@@ -119,7 +141,8 @@ fn sources() -> String {
         };
         for suite in *suites {
             text.push_str(&format!(
-                "deb [arch=amd64 signed-by={KEYS}] {mirror} {suite} main\n"
+                "deb [arch={} signed-by={KEYS}] {mirror} {suite} main\n",
+                arch.debian
             ));
         }
     }
@@ -146,12 +169,14 @@ fn mirrors() -> BTreeMap<String, String> {
 }
 
 /// apt's configuration: everything it writes is below the folder.
-fn config(folder: &Path) -> String {
+fn config(folder: &Path, arch: &Arch) -> String {
     let folder = folder.display();
+    let arch = arch.debian;
     format!(
         r#"Dir::Etc::sourcelist "{folder}/sources.list";
 Dir::Etc::sourceparts "{folder}/parts";
 Dir::State::lists "{folder}/lists";
+Dir::State::status "{folder}/status";
 Dir::Cache "{folder}/cache";
 Acquire::Languages "none";
 Acquire::IndexTargets::deb::DEP-11::DefaultEnabled "false";
@@ -159,6 +184,10 @@ Acquire::IndexTargets::deb::DEP-11::DefaultEnabled "false";
 Acquire::Check-Valid-Until "false";
 // The sandbox's user may not write to the cache.
 APT::Sandbox::User "root";
+APT::Architecture "{arch}";
+APT::Architectures:: "{arch}";
+// One release for everything but kernels.
+APT::Default-Release "bookworm";
 "#
     )
 }

@@ -23,8 +23,8 @@ export PATH=/usr/sbin:/usr/bin:/usr/lib/busybox HOME=/root TERM=linux
 # Named in full: this shell, busybox's, prefers its own applets whatever PATH says.
 /usr/sbin/ip link set lo up
 $bb hostname dropwatch-vm
-# Results are bytes, not a terminal's text.
-$bb stty -F /dev/ttyS1 raw -echo 2>/dev/null
+# Results are bytes, not a terminal's text. Which port they go to is on the kernel's command line.
+$bb stty -F "$RESULTS" raw -echo 2>/dev/null
 echo "dropwatch-vm: start $($bb uname -r), up $($bb cut -d' ' -f1 /proc/uptime) s"
 /bin/sh /vm/run
 echo "dropwatch-vm: end $?"

@@ -1,11 +1,10 @@
 //! Packs the file system that a virtual machine starts from.
 //!
-//! It comes in two archives, one after the other. The base has this machine's own tools, their
+//! It comes in two archives, one after the other. The base has a userland's tools, their
 //! libraries and the kernel's network modules; it is cached. The other has what changes with every
 //! run: the shipped binaries, extra files and the command to run.
 //! Limits: only tools that scenarios need; a real tool is never shadowed by busybox's.
 
-use std::collections::BTreeSet;
 use std::collections::hash_map::DefaultHasher;
 use std::fs;
 use std::hash::{Hash as _, Hasher as _};
@@ -17,6 +16,7 @@ use anyhow::{Context as _, Result};
 use super::cpio::Archive;
 use super::kernel::Kernel;
 use super::modules;
+use super::userland::Userland;
 use crate::sh;
 
 /// Tools that are copied, with their libraries.
@@ -90,20 +90,22 @@ const NAMES: &[(&str, &[&str])] = &[
     ),
     ("nc.openbsd", &["nc"]),
 ];
-/// Where extensions of iptables are.
-const EXTENSIONS: &[&str] = &["/usr/lib/x86_64-linux-gnu/xtables", "/usr/lib64/xtables"];
 /// Programs that are copied to the very place they have here, if they are there.
 const IN_PLACE: &[&str] = &["/usr/lib/systemd/systemd-sysctl"];
 /// Small tables that tools read names from.
 const TABLES: &[&str] = &["/etc/protocols", "/etc/services", "/etc/iproute2"];
 const INIT: &str = include_str!("init.sh");
 /// To be raised when what is packed changes without a change of the lists above.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// The base archive for a kernel, packed if it is not in the cache.
-pub fn base(kernel: &Kernel) -> Result<PathBuf> {
+pub fn base(kernel: &Kernel, userland: &Userland) -> Result<PathBuf> {
     let folder = sh::cache_dir()?.join("initramfs");
-    let file = folder.join(format!("{}-{:016x}.cpio", kernel.release, key(kernel)));
+    let file = folder.join(format!(
+        "{}-{:016x}.cpio",
+        kernel.release,
+        key(kernel, userland)
+    ));
     if file.is_file() {
         return Ok(file);
     }
@@ -113,7 +115,7 @@ pub fn base(kernel: &Kernel) -> Result<PathBuf> {
     ));
     let mut archive = Archive::default();
     skeleton(&mut archive);
-    tools(&mut archive)?;
+    tools(&mut archive, userland)?;
     modules::add(&mut archive, kernel)?;
     fs::create_dir_all(&folder)?;
     let temporary = file.with_extension(format!("{}", std::process::id()));
@@ -131,7 +133,7 @@ pub fn base(kernel: &Kernel) -> Result<PathBuf> {
 }
 
 /// What the base depends on, in a number: the lists, the tools and the kernel's package.
-fn key(kernel: &Kernel) -> u64 {
+fn key(kernel: &Kernel, userland: &Userland) -> u64 {
     let mut hasher = DefaultHasher::new();
     (
         VERSION,
@@ -146,7 +148,8 @@ fn key(kernel: &Kernel) -> u64 {
     kernel.image.hash(&mut hasher);
     sh::stamp(&kernel.image).hash(&mut hasher);
     for tool in TOOLS.iter().chain(&["busybox"]) {
-        sh::which(tool)
+        userland
+            .which(tool)
             .and_then(|file| sh::stamp(&file))
             .hash(&mut hasher);
     }
@@ -193,15 +196,15 @@ fn skeleton(archive: &mut Archive) {
     archive.file("init", 0o755, INIT.as_bytes().to_vec());
 }
 
-fn tools(archive: &mut Archive) -> Result<()> {
-    let mut libraries = BTreeSet::new();
+fn tools(archive: &mut Archive, userland: &Userland) -> Result<()> {
+    let mut programs = Vec::new();
     for tool in TOOLS {
-        let Some(file) = sh::which(tool) else {
-            anyhow::ensure!(!NEEDED.contains(tool), "{tool} is not on this machine");
+        let Some(file) = userland.which(tool) else {
+            anyhow::ensure!(!NEEDED.contains(tool), "{tool} is not there");
             continue;
         };
         archive.copy(&file, &format!("usr/sbin/{tool}"))?;
-        libraries.extend(libraries_of(&file));
+        programs.push(file);
         for name in NAMES
             .iter()
             .filter(|(t, _)| t == tool)
@@ -210,18 +213,20 @@ fn tools(archive: &mut Archive) -> Result<()> {
             archive.link(&format!("usr/sbin/{name}"), tool);
         }
     }
-    for folder in EXTENSIONS.iter().map(Path::new).filter(|f| f.is_dir()) {
-        archive.copy_tree(folder, &folder.to_string_lossy())?;
-        for item in fs::read_dir(folder)?.flatten() {
-            libraries.extend(libraries_of(&item.path()));
+    for folder in userland.extensions() {
+        let here = userland.file(&folder);
+        archive.copy_tree(&here, &folder)?;
+        programs.extend(fs::read_dir(here)?.flatten().map(|item| item.path()));
+    }
+    for path in IN_PLACE {
+        let here = userland.file(path);
+        if here.is_file() {
+            archive.copy(&here, path)?;
+            programs.push(here);
         }
     }
-    for program in IN_PLACE.iter().map(Path::new).filter(|f| f.is_file()) {
-        archive.copy(program, &program.to_string_lossy())?;
-        libraries.extend(libraries_of(program));
-    }
-    for library in libraries {
-        archive.copy(Path::new(&library), &in_one_tree(&library))?;
+    for library in userland.libraries(&programs)? {
+        archive.copy(&userland.file(&library), &in_one_tree(&library))?;
     }
     for table in TABLES.iter().map(Path::new) {
         let inside = table.to_string_lossy();
@@ -232,7 +237,7 @@ fn tools(archive: &mut Archive) -> Result<()> {
         }
     }
 
-    let busybox = sh::which("busybox").context("busybox is not on this machine")?;
+    let busybox = userland.which("busybox").context("busybox is not there")?;
     archive.copy(&busybox, "usr/bin/busybox")?;
     // busybox's own shell would run its applets before looking for real tools.
     let shell = if archive.contains("usr/sbin/dash") {
@@ -241,7 +246,8 @@ fn tools(archive: &mut Archive) -> Result<()> {
         "busybox"
     };
     archive.link("usr/bin/sh", shell);
-    for applet in sh::capture(Command::new(&busybox).arg("--list"))?.lines() {
+    // This machine's own can be asked what it is able to do; another architecture's is packed the same way.
+    for applet in sh::capture(Command::new("busybox").arg("--list"))?.lines() {
         if !archive.contains(&format!("usr/sbin/{applet}")) {
             archive.link(&format!("usr/lib/busybox/{applet}"), "/usr/bin/busybox");
         }
@@ -249,18 +255,7 @@ fn tools(archive: &mut Archive) -> Result<()> {
     Ok(())
 }
 
-/// The libraries that a program or library loads; none if it is static.
-fn libraries_of(file: &Path) -> Vec<String> {
-    let listed = sh::capture(Command::new("ldd").arg(file)).unwrap_or_default();
-    // "name => /path (address)", or "/path (address)" for the loader.
-    listed
-        .lines()
-        .filter_map(|line| line.split_whitespace().find(|word| word.starts_with('/')))
-        .map(str::to_owned)
-        .collect()
-}
-
-/// Where a file of this machine is in the archive, whose `/lib` is a link to `/usr/lib`.
+/// Where a file is in the archive, whose `/lib` is a link to `/usr/lib`.
 fn in_one_tree(path: &str) -> String {
     if path.starts_with("/lib") {
         format!("/usr{path}")

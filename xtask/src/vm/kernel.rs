@@ -1,7 +1,7 @@
 //! Finds, downloads and unpacks the kernels that virtual machines boot.
 //!
-//! Kernels are Debian packages, unpacked into the cache: nothing is installed. Limits: x86-64; of each series
-//! the newest that its suite offers.
+//! Kernels are Debian packages, unpacked into the cache: nothing is installed. Limits: of each series the newest
+//! that its suite offers.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,6 +9,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
 
+use super::arch::{AMD64, ARM64, Arch};
 use super::archive::Archive;
 use crate::sh;
 
@@ -17,12 +18,12 @@ struct Series {
     name: &'static str,
     /// How the names of its packages begin, that with the image first.
     packages: &'static [&'static str],
-    /// How they end.
+    /// How they end, after the architecture.
     suffix: &'static str,
 }
 
 /// Where there are unsigned packages, the signed ones are the same again.
-const UNSIGNED: &str = "-amd64-unsigned";
+const UNSIGNED: &str = "-unsigned";
 
 /// The kernels that can be asked for by name, oldest first.
 const KERNELS: &[Series] = &[
@@ -44,12 +45,12 @@ const KERNELS: &[Series] = &[
     Series {
         name: "6.18",
         packages: &["linux-image-6.18."],
-        suffix: "-amd64",
+        suffix: "",
     },
     Series {
         name: "7.2",
         packages: &["linux-binary-7.2.", "linux-modules-7.2.", "linux-base-7.2."],
-        suffix: "-amd64",
+        suffix: "",
     },
 ];
 
@@ -57,6 +58,8 @@ const KERNELS: &[Series] = &[
 pub struct Kernel {
     /// What was asked for: `6.12`.
     pub name: String,
+    /// What it runs on.
+    pub arch: &'static Arch,
     /// What `uname -r` says in it.
     pub release: String,
     /// The image to boot.
@@ -70,62 +73,78 @@ pub fn names() -> impl Iterator<Item = &'static str> {
     KERNELS.iter().map(|series| series.name)
 }
 
+/// The series and the architecture that a name means: `6.12`, or `6.12-arm64`.
+fn named(name: &str) -> Result<(&'static Series, &'static Arch)> {
+    let ending = ARM64.debian;
+    let (plain, arch) = match name.strip_suffix(ending).and_then(|n| n.strip_suffix('-')) {
+        Some(plain) => (plain, &ARM64),
+        None => (name, &AMD64),
+    };
+    match KERNELS.iter().find(|series| series.name == plain) {
+        Some(series) => Ok((series, arch)),
+        None => bail!(
+            "no kernel {name}: known are {}, each also with -{ending}",
+            names().collect::<Vec<_>>().join(", ")
+        ),
+    }
+}
+
 /// The newest kernel of that name, downloaded and unpacked if it is not in the cache.
 pub fn get(name: &str) -> Result<Kernel> {
-    let Some(series) = KERNELS.iter().find(|series| series.name == name) else {
-        bail!(
-            "no kernel {name}: known are {}",
-            names().collect::<Vec<_>>().join(", ")
-        );
-    };
+    let (series, arch) = named(name)?;
     let cache = sh::cache_dir()?.join("kernels");
     fs::create_dir_all(&cache).with_context(|| format!("cannot make {}", cache.display()))?;
-    let archive = Archive::open()?;
+    let archive = Archive::open(arch)?;
     let offered = match &archive {
         Some(archive) => archive.names(series.packages[0])?,
         None => Vec::new(),
     };
-    let newest = series.newest(offered.iter().map(String::as_str));
+    let newest = series.newest(arch, offered.iter().map(String::as_str));
     let Some((version, archive)) = newest.zip(archive.as_ref()) else {
         // Without the archive's lists, an older download is better than none.
         let kept = kept(&cache);
         let version = series
-            .newest(kept.iter().map(String::as_str))
+            .newest(arch, kept.iter().map(String::as_str))
             .with_context(|| {
-                let wanted = series.package(0, "*");
+                let wanted = series.package(arch, 0, "*");
                 format!("no package {wanted}: not offered by Debian's archive, nor in the cache")
             })?;
-        return open(name, &cache.join(series.package(0, version)));
+        return open(name, arch, &cache.join(series.package(arch, 0, version)));
     };
-    let folder = cache.join(series.package(0, version));
+    let folder = cache.join(series.package(arch, 0, version));
     if !folder.is_dir() {
         let packages: Vec<String> = (0..series.packages.len())
-            .map(|at| series.package(at, version))
+            .map(|at| series.package(arch, at, version))
             .collect();
-        unpack(archive, &packages, &cache, &folder)?;
+        unpack(archive, arch, &packages, &cache, &folder)?;
     }
-    open(name, &folder)
+    open(name, arch, &folder)
 }
 
 impl Series {
     /// The name of one of its packages.
-    fn package(&self, at: usize, version: &str) -> String {
-        format!("{}{version}{}", self.packages[at], self.suffix)
+    fn package(&self, arch: &Arch, at: usize, version: &str) -> String {
+        format!(
+            "{}{version}-{}{}",
+            self.packages[at], arch.debian, self.suffix
+        )
     }
 
     /// What stands for the version in a package's name, if it is one of ours: `117+deb12` or `0-47`.
-    fn version<'a>(&self, package: &'a str) -> Option<&'a str> {
+    fn version<'a>(&self, arch: &Arch, package: &'a str) -> Option<&'a str> {
         let version = package
             .strip_prefix(self.packages[0])?
-            .strip_suffix(self.suffix)?;
+            .strip_suffix(self.suffix)?
+            .strip_suffix(arch.debian)?
+            .strip_suffix('-')?;
         let plain = !version.is_empty() && !version.contains("cloud") && !version.contains("rt");
         plain.then_some(version)
     }
 
     /// The newest of the versions that those packages have.
-    fn newest<'a>(&self, packages: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    fn newest<'a>(&self, arch: &Arch, packages: impl Iterator<Item = &'a str>) -> Option<&'a str> {
         packages
-            .filter_map(|package| self.version(package))
+            .filter_map(|package| self.version(arch, package))
             .max_by_key(|version| numbers(version))
     }
 }
@@ -146,7 +165,13 @@ fn numbers(text: &str) -> Vec<u64> {
 }
 
 /// Downloads the packages and unpacks them into `folder`, which appears only when it is complete.
-fn unpack(archive: &Archive, packages: &[String], cache: &Path, folder: &Path) -> Result<()> {
+fn unpack(
+    archive: &Archive,
+    arch: &'static Arch,
+    packages: &[String],
+    cache: &Path,
+    folder: &Path,
+) -> Result<()> {
     let temporary = cache.join(format!(".unpack.{}", std::process::id()));
     fs::create_dir_all(&temporary)?;
     sh::say(format!("downloading {}", packages.join(", ")));
@@ -161,7 +186,7 @@ fn unpack(archive: &Archive, packages: &[String], cache: &Path, folder: &Path) -
         )?;
         fs::remove_file(deb)?;
     }
-    let kernel = open("", &temporary)?;
+    let kernel = open("", arch, &temporary)?;
     // Who depends on whom is not in the package: its installation would find out.
     sh::say("looking up the modules' dependencies");
     sh::run(depmod().arg("-b").arg(&kernel.modules).arg(&kernel.release))?;
@@ -175,7 +200,7 @@ pub fn depmod() -> Command {
 }
 
 /// Reads what is in the folder of an unpacked kernel.
-fn open(name: &str, folder: &Path) -> Result<Kernel> {
+fn open(name: &str, arch: &'static Arch, folder: &Path) -> Result<Kernel> {
     // Newer packages have their modules below usr.
     let (modules, release) = [folder.to_path_buf(), folder.join("usr")]
         .into_iter()
@@ -195,6 +220,7 @@ fn open(name: &str, folder: &Path) -> Result<Kernel> {
     .with_context(|| format!("no kernel image in {}", folder.display()))?;
     Ok(Kernel {
         name: name.to_owned(),
+        arch,
         release,
         image,
         modules,
@@ -203,11 +229,11 @@ fn open(name: &str, folder: &Path) -> Result<Kernel> {
 
 #[cfg(test)]
 mod tests {
-    use super::KERNELS;
+    use super::named;
 
-    fn newest<'a>(series: &str, packages: &[&'a str]) -> Option<&'a str> {
-        let series = KERNELS.iter().find(|s| s.name == series)?;
-        series.newest(packages.iter().copied())
+    fn newest<'a>(name: &str, packages: &[&'a str]) -> Option<&'a str> {
+        let (series, arch) = named(name).ok()?;
+        series.newest(arch, packages.iter().copied())
     }
 
     #[test]
@@ -219,6 +245,8 @@ mod tests {
             "linux-image-6.12.118+deb12-cloud-amd64-unsigned",
             "linux-image-6.12.118+deb12-rt-amd64-unsigned",
             "linux-image-6.12.119+deb12-amd64-dbg",
+            "linux-image-6.12.115+deb12-arm64-unsigned",
+            "linux-image-6.12.116+deb12-arm64-16k-unsigned",
             "linux-image-6.1.0-0.deb11.52-amd64-unsigned",
             "linux-image-6.1.0-47-amd64-unsigned",
             "linux-binary-7.2.13+deb14-amd64",
@@ -228,5 +256,7 @@ mod tests {
         assert_eq!(newest("6.1", &all), Some("0-47"));
         assert_eq!(newest("7.2", &all), Some("13+deb14"));
         assert_eq!(newest("5.10", &all), None);
+        assert_eq!(newest("6.12-arm64", &all), Some("115+deb12"));
+        assert_eq!(newest("7.3", &all), None);
     }
 }

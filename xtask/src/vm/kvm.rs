@@ -17,11 +17,13 @@ use crate::sh;
 /// or the kernel changes.
 pub fn works(kernel: &Kernel) -> Result<bool> {
     const LINE: &str = "dropwatch-vm: alive";
-    if File::options()
-        .read(true)
-        .write(true)
-        .open("/dev/kvm")
-        .is_err()
+    let here = kernel.arch.is_here();
+    if !here
+        || File::options()
+            .read(true)
+            .write(true)
+            .open("/dev/kvm")
+            .is_err()
     {
         return Ok(false);
     }

@@ -1,8 +1,9 @@
 //! `cargo xtask vm`: runs scenarios, or any command, in a virtual machine with a real kernel.
 //!
-//! Limits: Debian's x86-64 kernels; nothing is installed and the machine has no network but what
-//! runs inside it.
+//! Limits: Debian's kernels, x86-64 and one for arm64; nothing is installed and the machine has no network but
+//! what runs inside it.
 
+mod arch;
 mod archive;
 mod cpio;
 mod initramfs;
@@ -14,6 +15,7 @@ mod options;
 mod qemu;
 mod report;
 pub mod table;
+mod userland;
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -32,6 +34,7 @@ pub use options::{Options, processors};
 use qemu::{Accel, Machine, Show};
 use report::Report;
 use table::Table;
+use userland::Userland;
 
 /// The kernel that is run when none is named.
 pub const KERNEL: &str = "6.12";
@@ -162,12 +165,13 @@ pub fn run(kernel: &str, options: &Options) -> Result<Run> {
 fn prepare(kernel: &str, options: &Options) -> Result<Prepared> {
     setup::ensure(&[Group::Scenarios, Group::Vm])?;
     let kernel = kernel::get(kernel)?;
+    setup::ensure_needs(&[kernel.arch.emulator])?;
     let binaries = if options.bare {
         None
     } else {
-        Some(dist::build()?)
+        Some(dist::build_for(kernel.arch.rust)?)
     };
-    let base = initramfs::base(&kernel)?;
+    let base = initramfs::base(&kernel, &Userland::of(kernel.arch)?)?;
     Ok(Prepared {
         kernel,
         binaries,
@@ -250,7 +254,7 @@ fn script(options: &Options) -> String {
         return format!("{command}\n");
     }
     let mut line = String::from(
-        "exec dropwatch-tests run --dropwatch /usr/bin/dropwatch --results /dev/ttyS1 \
+        "exec dropwatch-tests run --dropwatch /usr/bin/dropwatch --results $RESULTS \
          --artefacts-to-results",
     );
     if options.each_kernel {

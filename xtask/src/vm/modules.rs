@@ -16,6 +16,7 @@ use crate::sh;
 /// A name ending in a slash is a folder with all below it.
 pub const WANTED: &[&str] = &[
     // Algorithms are asked for by alias at run time: no dependency names them.
+    "arch/arm64/crypto/",
     "arch/x86/crypto/",
     "crypto/",
     "lib/",

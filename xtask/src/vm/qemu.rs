@@ -1,7 +1,7 @@
 //! Boots one virtual machine and watches it to its end.
 //!
 //! The console is shown as it comes, usually with the kernel's name and the seconds since the start before each
-//! line; results come over a second serial port into a file. Limits: x86-64 guests.
+//! line; results come over a second serial port into a file.
 
 use std::fs::File;
 use std::io::{Read as _, Write as _};
@@ -13,12 +13,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 
+use super::arch::Arch;
 use super::kernel::Kernel;
 use super::report::Report;
 use crate::sh;
 
-/// The emulator.
-pub const QEMU: &str = "qemu-system-x86_64";
 /// How many processors a machine has: races need two.
 const PROCESSORS: &str = "2";
 
@@ -33,10 +32,10 @@ pub enum Accel {
 
 impl Accel {
     /// Options for the emulator.
-    fn options(self) -> [&'static str; 4] {
+    fn options(self, arch: &Arch) -> [&'static str; 4] {
         match self {
             Self::Kvm => ["-accel", "kvm", "-cpu", "host"],
-            Self::Tcg => ["-accel", "tcg,thread=multi", "-cpu", "max"],
+            Self::Tcg => ["-accel", "tcg,thread=multi", "-cpu", arch.processor],
         }
     }
 
@@ -160,17 +159,19 @@ impl Machine<'_> {
     }
 
     fn command(&self) -> Command {
+        let arch = self.kernel.arch;
+        let (emulator, _) = arch.emulator;
         // The emulator must not outlive this process, however that ends.
         let mut command = match sh::which("setpriv") {
             Some(setpriv) => {
                 let mut c = Command::new(setpriv);
-                c.args(["--pdeathsig", "KILL", "--", QEMU]);
+                c.args(["--pdeathsig", "KILL", "--", emulator]);
                 c
             }
-            None => Command::new(QEMU),
+            None => Command::new(emulator),
         };
         command
-            .args(self.accel.options())
+            .args(self.accel.options(arch))
             .args([
                 "-m",
                 "1G",
@@ -182,14 +183,18 @@ impl Machine<'_> {
                 "-nodefaults",
             ])
             .args(["-monitor", "none", "-serial", "stdio"])
-            .arg("-serial")
-            .arg(format!("file:{}", self.results.display()))
+            .args(arch.port(self.results))
+            .args(arch.machine)
             .arg("-kernel")
             .arg(&self.kernel.image)
             .arg("-initrd")
             .arg(self.initramfs)
             .arg("-append")
-            .arg("console=ttyS0 panic=-1 quiet mitigations=off")
+            // A word that the kernel does not know goes to the environment of the first process.
+            .arg(format!(
+                "console={} panic=-1 quiet mitigations=off RESULTS={}",
+                arch.console, arch.results
+            ))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(if self.show == Show::Nothing {
