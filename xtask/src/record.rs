@@ -1,7 +1,7 @@
 //! `cargo xtask record`: makes the scenarios of this kernel and of a virtual one replay fixtures.
 //!
 //! Every scenario that names a cause, its twins and decoys are played once, and the capture of each goes to
-//! `tests/fixtures/replay/KERNEL/`; of a kernel without drop reasons, a few. Then the output is blessed; what changed is reviewed like code.
+//! `tests/fixtures/replay/KERNEL/`; of a kernel without drop reasons, a choice. Then the output is blessed; what changed is reviewed like code.
 //! Limits: captures of over [`MOST_BYTES`] are left out: what they show, smaller ones show too.
 
 use std::fs;
@@ -38,11 +38,12 @@ const OF_OLD: &[&str] = &[
     "twin_ipvs_conntrack",
 ];
 
-/// Where what is of the running kernel goes: it stands for those without function hooks.
+/// Where what is of the running kernel goes, which must be one of those without function hooks.
 pub const LOCAL: &str = "6.18-tracepoints";
 
 /// The task.
 pub fn task() -> Result<()> {
+    must_be_without_function_hooks()?;
     setup::ensure(&[Group::Scenarios])?;
     let dist = dist::build()?;
     let folder = sh::target_dir().join("record");
@@ -73,6 +74,15 @@ pub fn task() -> Result<()> {
             .args(["test", "-p", "dropwatch-tests", "--test", "replay"])
             .env("BLESS", "1"),
     )
+}
+
+/// What the running kernel shows is kept as that of a kernel with tracepoints only: another would spoil it.
+pub fn must_be_without_function_hooks() -> Result<()> {
+    ensure!(
+        !Path::new("/sys/bus/event_source/devices/kprobe").exists(),
+        "the running kernel has kprobes: what is kept as {LOCAL} must come from one with tracepoints only"
+    );
+    Ok(())
 }
 
 /// Takes the captures in place of those that were there.

@@ -63,13 +63,13 @@ impl Archive {
         let fresh = sh::stamp(&stamp)
             .and_then(|(_, at)| at.elapsed().ok())
             .is_some_and(|age| age < FRESH);
+        fs::write(&archive.config, config(&folder, arch))?;
+        // Nothing is installed, as far as this apt knows.
+        fs::write(folder.join("status"), "")?;
         if same && fresh {
             return Ok(Some(archive));
         }
         fs::write(&list, sources)?;
-        fs::write(&archive.config, config(&folder, arch))?;
-        // Nothing is installed, as far as this apt knows.
-        fs::write(folder.join("status"), "")?;
         sh::say("updating the lists of kernels");
         match archive.update() {
             Ok(()) => fs::write(&stamp, "")?,
@@ -78,9 +78,10 @@ impl Archive {
         Ok(Some(archive))
     }
 
-    /// Fetches the lists of packages.
+    /// Fetches the lists of packages. By itself apt takes a list that it cannot reach for no error.
     pub fn update(&self) -> Result<()> {
-        sh::capture(self.apt("apt-get").args(["-qq", "update"])).map(drop)
+        let update = ["-qq", "--error-on=any", "update"];
+        sh::capture(self.apt("apt-get").args(update)).map(drop)
     }
 
     /// The names of all packages that begin like that.
@@ -129,6 +130,28 @@ impl Archive {
         command.arg("-c").arg(&self.config);
         command
     }
+}
+
+/// Makes a folder that appears only when it is complete; what an earlier try has left behind is removed.
+pub fn make_whole(folder: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+    let mut name = folder
+        .file_name()
+        .context("a folder needs a name")?
+        .to_owned();
+    name.push(".part");
+    let part = folder.with_file_name(name);
+    if part.is_dir() {
+        fs::remove_dir_all(&part)?;
+    }
+    fs::create_dir_all(&part).with_context(|| format!("cannot make {}", part.display()))?;
+    fill(&part)?;
+    fs::rename(&part, folder).with_context(|| format!("cannot make {}", folder.display()))
+}
+
+/// Unpacks a package, which is removed then.
+pub fn unpack(deb: &Path, into: &Path) -> Result<()> {
+    sh::run(Command::new("dpkg-deb").arg("--extract").args([deb, into]))?;
+    fs::remove_file(deb).with_context(|| format!("cannot remove {}", deb.display()))
 }
 
 /// One line per suite.

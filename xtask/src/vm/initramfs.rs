@@ -219,8 +219,9 @@ fn tools(archive: &mut Archive, userland: &Userland) -> Result<()> {
         programs.extend(fs::read_dir(here)?.flatten().map(|item| item.path()));
     }
     for path in IN_PLACE {
-        let here = userland.file(path);
-        if here.is_file() {
+        // Packages are not all of one mind about /lib, which is a link to /usr/lib once they are installed.
+        let places = [path, path.trim_start_matches("/usr")].map(|place| userland.file(place));
+        if let Some(here) = places.into_iter().find(|file| file.is_file()) {
             archive.copy(&here, path)?;
             programs.push(here);
         }

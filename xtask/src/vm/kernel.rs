@@ -10,7 +10,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result, bail};
 
 use super::arch::{AMD64, ARM64, Arch};
-use super::archive::Archive;
+use super::archive::{self, Archive};
 use crate::sh;
 
 /// A series of kernels, and how it is packed: the plain one, not the cloud or real-time one.
@@ -116,7 +116,7 @@ pub fn get(name: &str) -> Result<Kernel> {
         let packages: Vec<String> = (0..series.packages.len())
             .map(|at| series.package(arch, at, version))
             .collect();
-        unpack(archive, arch, &packages, &cache, &folder)?;
+        archive::make_whole(&folder, |part| unpack(archive, arch, &packages, part))?;
     }
     open(name, arch, &folder)
 }
@@ -164,34 +164,23 @@ fn numbers(text: &str) -> Vec<u64> {
         .collect()
 }
 
-/// Downloads the packages and unpacks them into `folder`, which appears only when it is complete.
+/// Downloads the packages and unpacks them.
 fn unpack(
     archive: &Archive,
     arch: &'static Arch,
     packages: &[String],
-    cache: &Path,
     folder: &Path,
 ) -> Result<()> {
-    let temporary = cache.join(format!(".unpack.{}", std::process::id()));
-    fs::create_dir_all(&temporary)?;
     sh::say(format!("downloading {}", packages.join(", ")));
-    archive.download(packages, &temporary)?;
-    let files = fs::read_dir(&temporary)?.flatten().map(|item| item.path());
+    archive.download(packages, folder)?;
+    let files = fs::read_dir(folder)?.flatten().map(|item| item.path());
     for deb in files.filter(|path| path.extension().is_some_and(|e| e == "deb")) {
-        sh::run(
-            Command::new("dpkg-deb")
-                .arg("--extract")
-                .arg(&deb)
-                .arg(&temporary),
-        )?;
-        fs::remove_file(deb)?;
+        archive::unpack(&deb, folder)?;
     }
-    let kernel = open("", arch, &temporary)?;
+    let kernel = open("", arch, folder)?;
     // Who depends on whom is not in the package: its installation would find out.
     sh::say("looking up the modules' dependencies");
-    sh::run(depmod().arg("-b").arg(&kernel.modules).arg(&kernel.release))?;
-    fs::rename(&temporary, folder).with_context(|| format!("cannot make {}", folder.display()))?;
-    Ok(())
+    sh::run(depmod().arg("-b").arg(&kernel.modules).arg(&kernel.release))
 }
 
 /// depmod, which an ordinary user's PATH lacks.

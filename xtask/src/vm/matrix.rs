@@ -4,27 +4,18 @@ use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 
-use anyhow::{Error, Result};
+use anyhow::Result;
 
 use super::{KERNEL, Options, Prepared, Run, kernel, prepare, run_prepared};
 
-/// What came of a kernel.
-pub enum Outcome {
-    /// It was run.
-    Ran(Run),
-    /// It could not be had: no package, no network.
-    Absent(Error),
-    /// It could not be run.
-    Broken(Error),
-}
-
-/// All kernels: everything on one of them, a choice of scenarios on the others unless `everything` is wanted there too. The longest first.
-pub fn all(everything: bool) -> Vec<(&'static str, Options)> {
+/// All kernels, with options that are the same for each: everything on one of them, a choice of scenarios on the
+/// others unless everything is wanted there too. The longest first.
+pub fn all(options: &Options) -> Vec<(&'static str, Options)> {
     let mut machines: Vec<_> = kernel::names()
         .map(|kernel| {
             let options = Options {
-                each_kernel: kernel != KERNEL && !everything,
-                ..Options::default()
+                each_kernel: kernel != KERNEL && !options.everything,
+                ..options.clone()
             };
             (kernel, options)
         })
@@ -34,15 +25,15 @@ pub fn all(everything: bool) -> Vec<(&'static str, Options)> {
 }
 
 /// Runs machines, each a kernel with options of its own, at most `jobs` at the same time; what came of them, the
-/// oldest kernel first.
-pub fn run<'a>(machines: &'a [(&'a str, Options)], jobs: usize) -> Vec<(&'a str, Outcome)> {
+/// oldest kernel first. A kernel that cannot be had is an error like any other.
+pub fn run<'a>(machines: &'a [(&'a str, Options)], jobs: usize) -> Vec<(&'a str, Result<Run>)> {
     let mut done = Vec::new();
     let mut waiting: VecDeque<(&str, &Options, Prepared)> = VecDeque::new();
     // One after the other: what several machines need is downloaded and built once.
     for (kernel, options) in machines {
         match prepare(kernel, options) {
             Ok(prepared) => waiting.push_back((kernel, options, prepared)),
-            Err(error) => done.push((*kernel, Outcome::Absent(error))),
+            Err(error) => done.push((*kernel, Err(error))),
         }
     }
     let waiting = Mutex::new(waiting);
@@ -55,10 +46,7 @@ pub fn run<'a>(machines: &'a [(&'a str, Options)], jobs: usize) -> Vec<(&'a str,
                     let Some((kernel, options, prepared)) = next else {
                         break;
                     };
-                    let outcome = match run_prepared(&prepared, options) {
-                        Ok(run) => Outcome::Ran(run),
-                        Err(error) => Outcome::Broken(error),
-                    };
+                    let outcome = run_prepared(&prepared, options);
                     lock(&ran).push((kernel, outcome));
                 }
             });
@@ -67,16 +55,6 @@ pub fn run<'a>(machines: &'a [(&'a str, Options)], jobs: usize) -> Vec<(&'a str,
     let mut done = ran.into_inner().unwrap_or_else(PoisonError::into_inner);
     done.sort_by_key(|(name, _)| kernel::names().position(|known| known == *name));
     done
-}
-
-impl Outcome {
-    /// The run, if there was one.
-    pub fn run(&self) -> Result<&Run, &Error> {
-        match self {
-            Self::Ran(run) => Ok(run),
-            Self::Absent(error) | Self::Broken(error) => Err(error),
-        }
-    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

@@ -1,6 +1,6 @@
 //! `cargo xtask vm`: runs scenarios, or any command, in a virtual machine with a real kernel.
 //!
-//! Limits: Debian's kernels, x86-64 and one for arm64; nothing is installed and the machine has no network but
+//! Limits: Debian's kernels for x86-64 and arm64; nothing is installed and the machine has no network but
 //! what runs inside it.
 
 mod arch;
@@ -21,7 +21,7 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 
 use crate::dist::{self, Dist};
 use crate::results::{Outcome, Results, Verdict};
@@ -57,7 +57,7 @@ pub fn results(kernel: &str) -> PathBuf {
 /// The task.
 pub fn task(options: &Options) -> Result<()> {
     let machines: Vec<(&str, Options)> = if options.all {
-        matrix::all(options.everything)
+        matrix::all(options)
     } else {
         let kernels = options.kernels.iter();
         kernels.map(|k| (k.as_str(), options.clone())).collect()
@@ -65,7 +65,7 @@ pub fn task(options: &Options) -> Result<()> {
     let outcomes = matrix::run(&machines, options.jobs);
     let mut failed = Vec::new();
     for (kernel, outcome) in &outcomes {
-        let good = match outcome.run() {
+        let good = match outcome {
             Ok(run) => run.tell(kernel),
             Err(error) => {
                 sh::say(format!("{kernel}: {error:#}"));
@@ -154,6 +154,7 @@ struct Prepared {
     kernel: Kernel,
     binaries: Option<Dist>,
     base: PathBuf,
+    accel: Accel,
 }
 
 /// Runs one kernel.
@@ -172,10 +173,17 @@ fn prepare(kernel: &str, options: &Options) -> Result<Prepared> {
         Some(dist::build_for(kernel.arch.rust)?)
     };
     let base = initramfs::base(&kernel, &Userland::of(kernel.arch)?)?;
+    let accel = match options.accel {
+        Choice::Kvm => Accel::Kvm,
+        Choice::Tcg => Accel::Tcg,
+        Choice::Auto if kvm::works(&kernel)? => Accel::Kvm,
+        Choice::Auto => Accel::Tcg,
+    };
     Ok(Prepared {
         kernel,
         binaries,
         base,
+        accel,
     })
 }
 
@@ -184,7 +192,9 @@ fn run_prepared(prepared: &Prepared, options: &Options) -> Result<Run> {
         kernel,
         binaries,
         base,
+        accel,
     } = prepared;
+    let accel = *accel;
     let folder = sh::target_dir().join("vm").join(&kernel.name);
     fs::create_dir_all(&folder)?;
     let _lock = lock(&folder)?;
@@ -198,19 +208,16 @@ fn run_prepared(prepared: &Prepared, options: &Options) -> Result<Run> {
     };
     let image = folder.join("initramfs");
     initramfs::combine(base, &extra, &image)?;
-    let accel = match options.accel {
-        Choice::Kvm => Accel::Kvm,
-        Choice::Tcg => Accel::Tcg,
-        Choice::Auto if kvm::works(kernel)? => Accel::Kvm,
-        Choice::Auto => Accel::Tcg,
-    };
+    // Those of an earlier run must not be taken for this one's.
+    let sent = results(&kernel.name);
+    File::create(&sent).with_context(|| format!("cannot write {}", sent.display()))?;
 
     let machine = Machine {
         kernel,
         initramfs: &image,
         accel,
         console: &folder.join("console.log"),
-        results: &results(&kernel.name),
+        results: &sent,
         show: options.show,
         silence: Duration::from_secs(options.silence),
         limit: Duration::from_secs(options.limit),
@@ -218,8 +225,9 @@ fn run_prepared(prepared: &Prepared, options: &Options) -> Result<Run> {
     sh::say(format!("booting {} ({})", kernel.release, accel.name()));
     let mut retries = 0;
     let report = loop {
-        let report = machine.run()?;
-        if accel == Accel::Kvm || !report.is_emulators_fault() || retries == RETRIES {
+        let report = machine.run();
+        let again = |r: &Report| accel == Accel::Tcg && r.is_emulators_fault();
+        if retries == RETRIES || !report.as_ref().is_ok_and(again) {
             break report;
         }
         retries += 1;
@@ -228,6 +236,7 @@ fn run_prepared(prepared: &Prepared, options: &Options) -> Result<Run> {
         ));
     };
     fs::remove_file(&image)?;
+    let report = report?;
     tell_times(&report);
     finish(
         &report,

@@ -12,20 +12,20 @@ use super::qemu::Show;
 /// Options of the task.
 #[derive(Debug, Clone, Args)]
 pub struct Options {
-    /// The kernel to run; may be repeated.
+    /// The kernel to run, like 6.12 or 6.12-arm64; may be repeated.
     #[arg(long = "kernel", default_value = KERNEL, value_name = "NAME")]
     pub(super) kernels: Vec<String>,
-    /// Run all kernels: everything on 6.12, a choice of scenarios on 5.10, 6.1, 6.18, 7.2.
-    #[arg(long, conflicts_with_all = ["kernels", "exec", "scenarios"])]
+    /// Run all kernels of this architecture: everything on 6.12, a choice of scenarios on 5.10, 6.1, 6.18, 7.2.
+    #[arg(long, conflicts_with_all = ["kernels", "exec", "scenarios", "each_kernel"])]
     pub(super) all: bool,
     /// With --all: all scenarios on all kernels, which takes an hour.
     #[arg(long, requires = "all")]
     pub(super) everything: bool,
     /// With --all: write what was found into docs/kernels.md.
-    #[arg(long, requires = "all")]
+    #[arg(long, requires = "all", conflicts_with = "everything")]
     pub(super) bless: bool,
     /// Only the scenarios that are played on each kernel.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "exec")]
     pub(super) each_kernel: bool,
     /// How many machines run at the same time; by default, as many as this one has processors.
     #[arg(long, value_name = "N", default_value_t = processors())]

@@ -190,9 +190,9 @@ impl Machine<'_> {
             .arg("-initrd")
             .arg(self.initramfs)
             .arg("-append")
-            // A word that the kernel does not know goes to the environment of the first process.
+            // The kernel's warnings are shown (level 4), its notices are not. A word that the kernel does not know goes to the environment of the first process.
             .arg(format!(
-                "console={} panic=-1 quiet mitigations=off RESULTS={}",
+                "console={} panic=-1 loglevel=5 mitigations=off RESULTS={}",
                 arch.console, arch.results
             ))
             .stdin(Stdio::null())

@@ -13,8 +13,9 @@ const TROUBLE: &[&str] = &[
     "kernel BUG at",
     "soft lockup",
     "hard LOCKUP",
-    "WARNING: CPU:",
 ];
+/// A warning with a stack: `WARNING: CPU: 0 PID: 1 at file.c:1 function`, from 6.19 on `WARNING: file.c:1 at function, CPU#0`.
+const WARNING: [&str; 2] = ["WARNING: ", " at "];
 /// A fault of the emulator, not of the kernel: a patched instruction is run half-way.
 const EMULATOR_FAULT: &str = "Oops: int3";
 /// What the machine prints last, followed by the exit code of what it ran.
@@ -59,7 +60,8 @@ impl Report {
 
     /// Takes from a line of the console what it tells.
     pub fn line(&mut self, line: &str, at: Duration) {
-        if TROUBLE.iter().any(|t| line.contains(t)) {
+        let warning = WARNING.iter().all(|part| line.contains(part));
+        if warning || TROUBLE.iter().any(|t| line.contains(t)) {
             self.trouble.push(line.trim().to_owned());
         }
         if line.contains(START) {
@@ -94,5 +96,11 @@ mod tests {
         let oops = after(&["[    2.1] Oops: int3: 0000 [#1]", "dropwatch-vm: end 0"]);
         assert!(oops.is_emulators_fault() && oops.fault().is_some());
         assert!(!after(&["BUG: kernel NULL pointer"]).is_emulators_fault());
+        for warning in [
+            "[    9.1] WARNING: CPU: 1 PID: 99 at net/core/skbuff.c:1 kfree_skb+0x1/0x2",
+            "[    9.1] WARNING: net/core/skbuff.c:1 at kfree_skb+0x1/0x2, CPU#1: ip/99",
+        ] {
+            assert!(after(&[warning, "dropwatch-vm: end 0"]).fault().is_some());
+        }
     }
 }

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use serde::{Deserialize, Serialize};
 
-use super::matrix;
+use super::Run;
 use crate::results::{Outcome, Verdict};
 use crate::sh;
 
@@ -57,9 +57,9 @@ pub struct Table(Vec<Column>);
 
 impl Table {
     /// From what came of the machines.
-    pub fn new(runs: &[(&str, matrix::Outcome)]) -> Self {
-        let column = |(kernel, outcome): &(&str, matrix::Outcome)| {
-            let (outcomes, doctor, fault) = match outcome.run() {
+    pub fn new(runs: &[(&str, Result<Run>)]) -> Self {
+        let column = |(kernel, outcome): &(&str, Result<Run>)| {
+            let (outcomes, doctor, fault) = match outcome {
                 Ok(run) => (
                     run.outcomes.clone(),
                     run.doctor.as_deref().map(serde_json::from_slice),
@@ -101,6 +101,18 @@ impl Table {
 
     /// Compares docs/kernels.md with what the machines show, or puts that in; whether they agree then.
     pub fn page(&self, bless: bool) -> Result<bool> {
+        for column in &self.0 {
+            let kernel = &column.kernel;
+            if let Some(fault) = &column.fault {
+                bail!("{kernel}: {fault}");
+            }
+            if column.doctor.is_none() {
+                bail!("{kernel}: the doctor was not asked");
+            }
+            if let Some(o) = column.outcomes.iter().find(|o| o.outcome != Verdict::Pass) {
+                bail!("{kernel}: {o}: the page shows what passes");
+            }
+        }
         let path = sh::root().join("docs/kernels.md");
         let page =
             fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
@@ -152,6 +164,7 @@ impl Table {
         text += &self.head("hooks");
         for probe in self.probes() {
             let cells = self.0.iter().map(|column| match column.hook(&probe) {
+                None if column.doctor.is_none() => "?".into(),
                 None => "not needed".into(),
                 Some(hook) => match &hook.flavour {
                     Some(flavour) => format!("{flavour} `{}`", hook.symbol),

@@ -4,14 +4,16 @@
 //! cannot be asked which libraries it loads, so all that came with the packages go along.
 
 use std::collections::BTreeSet;
+use std::collections::hash_map::DefaultHasher;
 use std::fs;
+use std::hash::{Hash as _, Hasher as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result};
 
 use super::arch::Arch;
-use super::archive::Archive;
+use super::archive::{self, Archive};
 use crate::sh;
 
 /// What has the tools; what these depend on comes along.
@@ -49,24 +51,22 @@ impl Userland {
             let root = PathBuf::from("/");
             return Ok(Self { root, arch });
         }
-        let cache = sh::cache_dir()?.join("userland");
-        let root = cache.join(arch.debian);
+        let mut hasher = DefaultHasher::new();
+        PACKAGES.hash(&mut hasher);
+        let root = sh::cache_dir()?.join("userland").join(format!(
+            "{}-{:016x}",
+            arch.debian,
+            hasher.finish()
+        ));
         if !root.is_dir() {
             let archive = Archive::open(arch)?.context("there is no apt-get to download with")?;
-            let temporary = cache.join(format!(".unpack.{}", std::process::id()));
-            fs::create_dir_all(&temporary)?;
             sh::say(format!("downloading Debian's tools for {}", arch.debian));
-            for deb in archive.download_whole(PACKAGES)? {
-                sh::run(
-                    Command::new("dpkg-deb")
-                        .arg("--extract")
-                        .arg(&deb)
-                        .arg(&temporary),
-                )?;
-                fs::remove_file(deb)?;
-            }
-            fs::rename(&temporary, &root)
-                .with_context(|| format!("cannot make {}", root.display()))?;
+            let packages = archive.download_whole(PACKAGES)?;
+            archive::make_whole(&root, |part| {
+                packages
+                    .iter()
+                    .try_for_each(|deb| archive::unpack(deb, part))
+            })?;
         }
         Ok(Self { root, arch })
     }
