@@ -52,6 +52,10 @@ pub fn run(options: &Options) -> Result<bool> {
     if options.each_kernel {
         chosen.retain(|scenario| each_kernel::has(scenario));
     }
+    ensure!(
+        !chosen.is_empty(),
+        "none of the named scenarios is played on each kernel"
+    );
     let mut results = Results::open(options.results.as_deref())?;
     let scratch = std::env::temp_dir().join(format!("dropwatch-tests-{}", std::process::id()));
     let base = options.artefacts.as_ref().unwrap_or(&scratch);

@@ -47,7 +47,7 @@ pub fn play(lab: &Lab) -> Result<()> {
     tell(&format!(
         "timed out; KUBE-FIREWALL's rule has dropped {lost}"
     ));
-    let verdict = verdict_at(&net, &stage.tracer, &SEED.traffic.tuple(), SEED.places)?;
+    let verdict = verdict_at(&net, &stage.tracer, &SEED.traffic.tuple(), SEED.place)?;
     stage.cure(&verdict)?;
 
     step("The same again");

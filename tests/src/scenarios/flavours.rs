@@ -5,6 +5,7 @@ use anyhow::{Context as _, Result, ensure};
 use super::hooks::{load_modules, status};
 use super::rp_filter::case::Case;
 use super::{Kind, Scenario, ipvs_conntrack, martians, nfqueue_mark, rp_filter, snat_race};
+use crate::expect::Check;
 use crate::lab::{Lab, Skip};
 use crate::traffic::nat::Proto;
 
@@ -26,13 +27,13 @@ pub const SCENARIOS: &[Scenario] = &[
         name: "forced_fexit",
         kind: Kind::Scenario,
         about: "the check that refused by fexit of ip_route_input_noref",
-        run: |lab| forced(lab, "verdict=fexit", sources),
+        run: |lab| forced(lab, "verdict=fexit", returned),
     },
     Scenario {
         name: "forced_kretprobe",
         kind: Kind::Scenario,
         about: "the same by kretprobe",
-        run: |lab| forced(lab, "refusal=kprobe,verdict=kretprobe", sources),
+        run: |lab| forced(lab, "refusal=kprobe,verdict=kretprobe", returned),
     },
     Scenario {
         name: "forced_raw",
@@ -95,6 +96,18 @@ fn sources(lab: &Lab) -> Result<()> {
     rp_filter::case::play(lab, &Case::STRICT)?;
     martians::own(lab, 1)?;
     martians::loopback(lab, 1)
+}
+
+/// As drop reasons say as much where they exist, what the function returned is looked at by itself.
+fn returned(lab: &Lab) -> Result<()> {
+    sources(lab)?;
+    let (_seed, tracer, verdict) = rp_filter::case::until_verdict(lab, &Case::STRICT)?;
+    let mut check = Check::new(&verdict);
+    check
+        .eq("/drop/source_check/returned/value", -libc::EXDEV)
+        .eq("/drop/source_check/returned/verdict", "reverse_path");
+    check.done("verdict")?;
+    lab.finish(tracer).map(drop)
 }
 
 fn clash(lab: &Lab) -> Result<()> {

@@ -35,7 +35,7 @@ const MISSING: [(&str, &str, &str); 2] = [
     ("5.10", "netns_ipvs", "net"),
 ];
 
-/// The running kernel of the build machine: no modules, no kprobes, no IPVS.
+/// A kernel with tracepoints only: no modules, no kprobes, no IPVS.
 const BUILT_IN: &str = "6.18-tracepoints";
 
 fn fixtures() -> PathBuf {
@@ -130,12 +130,11 @@ fn targets() -> Vec<&'static str> {
     targets
 }
 
-/// Trims what `cargo xtask types` has put into `target/types/`, where it is named.
+/// Trims what `cargo xtask types` has put into `target/types/`, which it names.
 #[test]
+#[ignore = "a part of `cargo xtask types`"]
 fn types_are_taken() {
-    let Some(raw) = std::env::var_os("DROPWATCH_TYPES") else {
-        return;
-    };
+    let raw = std::env::var_os("DROPWATCH_TYPES").expect("a folder of kernels");
     let targets = targets();
     let wanted = trim::Wanted {
         members: FIELDS.iter().map(|f| (f.structure, f.member)).collect(),
@@ -146,6 +145,10 @@ fn types_are_taken() {
     for entry in fs::read_dir(raw).expect("a folder of kernels") {
         let from = entry.expect("an entry").path();
         let to = fixtures().join(from.file_name().expect("a name"));
+        // Modules of an older kernel must not stay; what tests write there is written again.
+        if to.is_dir() {
+            fs::remove_dir_all(&to).expect("removing");
+        }
         fs::create_dir_all(&to).expect("a folder");
         let vmlinux = fs::read(from.join("vmlinux")).expect("BTF");
         let write = |name: &str, module: Option<Vec<u8>>| {
@@ -280,13 +283,14 @@ fn every_probe_has_a_function_with_known_arguments() {
                     of_module.is_some_and(|btf| prototypes::check(&btf, v.target).is_ok());
                 in_module || prototypes::check(&kernel.vmlinux, v.target).is_ok()
             });
-            // Without BTF of modules, the symbol has to do.
+            // Without BTF of modules, the symbol has to do for what is theirs.
             let symbol = || {
                 let symbols = kernel.symbols();
-                probe
-                    .variants
-                    .iter()
-                    .any(|v| symbols.iter().any(|s| s == v.target))
+                probe.variants.iter().any(|v| {
+                    let of_module =
+                        v.module.is_some() && kernel.vmlinux.arguments(v.target).is_none();
+                    of_module && symbols.iter().any(|s| s == v.target)
+                })
             };
             let known = good || !kernel.has_module_btf() && symbol();
             assert!(known, "{} {}", kernel.name, probe.name);
@@ -312,7 +316,7 @@ fn no_hooked_function_is_a_changed_one() {
     }
 }
 
-/// `struct ip_vs_conn` is the same from 5.10 to 6.18: BTF confirms what the table for 5.10 says.
+/// `struct ip_vs_conn` is the same in 5.10 and 6.1, whose BTF confirms what the table for 5.10 says.
 #[test]
 fn the_table_for_kernels_without_module_btf_agrees_with_later_btf() {
     let later = Kernel::open(fixtures().join("6.1"));

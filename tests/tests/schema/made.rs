@@ -254,6 +254,7 @@ fn reports() -> String {
     let coverage = Coverage {
         probes: vec![attached],
         rp_filter_reason: true,
+        ..Coverage::default()
     };
     let insns = vec![("skb_drop_btf".to_owned(), Some(24_000))];
     let good = Report::new(Ok((coverage, insns)));

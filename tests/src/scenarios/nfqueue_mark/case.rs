@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::Value;
 
-use super::cases::QUEUE_BY_NFT;
+use super::cases::{Place, QUEUE_BY_NFT};
 use super::facts::check_facts;
 use super::{CAUSE, COMM, QUEUE};
 use crate::expect::{Check, is_packet, nearest_miss, packet};
@@ -55,8 +55,8 @@ pub struct Case {
     pub queue_rule: WantedRule,
     /// The bits that rules of this network look at or set.
     pub used_mask: u32,
-    /// The functions in which the packet may be freed.
-    pub places: &'static [&'static str],
+    /// Where the packet is freed.
+    pub place: Place,
     /// Lists the rule that drops, with its counter, as the last with `DROP` or `drop`.
     pub drop_list: &'static str,
     /// The hook of the rule that drops.
@@ -102,7 +102,7 @@ pub fn play(lab: &Lab, case: &Case) -> Result<()> {
     let tracer = lab.explain(Some(&net.node), &[])?;
     let seen = lose(case, &net, &program)?;
     (case.look)(&net, &seen)?;
-    let verdict = verdict_at(&net, &tracer, &case.traffic.tuple(), case.places)?;
+    let verdict = verdict_at(&net, &tracer, &case.traffic.tuple(), case.place)?;
     if !tracer.judges(CAUSE)? {
         check_unseen(case, &verdict)?;
         return nobody_blamed(lab, &net, tracer);
@@ -167,20 +167,16 @@ pub fn whole(_: &Inspected, seen: &[Seen]) -> Result<()> {
     Ok(())
 }
 
-/// Waits for the verdict on a packet with this tuple that the node freed in one of these functions;
+/// Waits for the verdict on a packet with this tuple that the node freed there;
 /// the kernel may free copies of the same packet elsewhere.
-pub fn verdict_at(
-    net: &Inspected,
-    tracer: &Tracer,
-    tuple: &Tuple,
-    places: &[&str],
-) -> Result<Value> {
+pub fn verdict_at(net: &Inspected, tracer: &Tracer, tuple: &Tuple, place: Place) -> Result<Value> {
+    let functions = place.functions();
     let ours = |line: &Value| {
-        let place = &line["drop"]["location"]["symbol"];
+        let found = &line["drop"]["location"]["symbol"];
         line["type"] == "verdict"
             && line["drop"]["netns"]["inum"] == net.node.inum()
             && is_packet(packet(line), tuple)
-            && places.iter().any(|wanted| place == wanted)
+            && functions.iter().any(|wanted| found == wanted)
     };
     if let Some(line) = tracer.wait(SLOW / 3, ours) {
         return Ok(line.value);
@@ -188,7 +184,7 @@ pub fn verdict_at(
     let lines: Vec<Value> = tracer.lines().into_iter().map(|line| line.value).collect();
     bail!(
         "no verdict for {tuple:?}, freed in {}\n  {}",
-        places.join(" or "),
+        functions.join(" or "),
         nearest_miss(&lines, "verdict", tuple)
     )
 }

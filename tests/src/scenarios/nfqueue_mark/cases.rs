@@ -4,6 +4,7 @@
 
 use super::MARK;
 use super::case::{Case, segments, whole};
+use crate::expect::kernel_names_reasons;
 use crate::helper::queue::{Answer, Mark, Program};
 use crate::scenarios::rules::WantedRule;
 use crate::traffic::queue::Traffic;
@@ -37,12 +38,33 @@ pub const LEGACY_DROP: WantedRule = WantedRule {
     words: &["-A KUBE-FIREWALL", "--mark 0x8000/0x8000", "DROP"],
 };
 
-/// Where the kernel frees what a rule drops at the hook at which the packet was queued.
-pub const SAME_HOOK: &[&str] = &["nfqnl_reinject", "nf_reinject"];
-/// The same at a later hook.
-pub const LATER_HOOK: &[&str] = &["nf_hook_slow"];
-/// Where nf_tables frees what it drops, at any hook.
-pub const NF_TABLES: &[&str] = &["nft_do_chain", "nf_reinject", "nf_hook_slow"];
+/// Where a packet may be freed.
+#[derive(Clone, Copy, Debug)]
+pub enum Place {
+    /// By a rule of iptables, at the hook at which it was queued.
+    SameHook,
+    /// By a rule of iptables, at a later hook.
+    LaterHook,
+    /// By a rule of nf_tables, at any hook.
+    NfTables,
+    /// Where it could not be queued.
+    NotQueued,
+}
+
+impl Place {
+    /// The functions that free it.
+    pub fn functions(self) -> &'static [&'static str] {
+        match self {
+            Self::SameHook => &["nfqnl_reinject", "nf_reinject"],
+            Self::LaterHook => &["nf_hook_slow"],
+            // nf_tables does so by itself since 6.7, and in Debian's 6.1.
+            Self::NfTables if kernel_names_reasons() => &["nft_do_chain"],
+            Self::NfTables => &["nf_reinject", "nf_hook_slow"],
+            // nf_queue is inlined into nf_reinject on some kernels.
+            Self::NotQueued => &["nf_queue", "__nf_queue", "nf_reinject"],
+        }
+    }
+}
 
 /// The incident.
 pub const SEED: Case = Case {
@@ -58,7 +80,7 @@ pub const SEED: Case = Case {
     path: &[&["-A INPUT", "-j KUBE-FIREWALL"]],
     queue_rule: LEGACY_QUEUE,
     used_mask: MARK,
-    places: SAME_HOOK,
+    place: Place::SameHook,
     drop_list: FIREWALL_LIST,
     drop_hook: "input",
     look: |_, _| Ok(()),
@@ -86,7 +108,7 @@ pub const SEED_NFT: Case = Case {
         words: &["QUEUE", "80"],
         ..LEGACY_QUEUE
     },
-    places: NF_TABLES,
+    place: Place::NfTables,
     drop_list: "iptables-nft -w -v -S KUBE-FIREWALL",
     ..SEED
 };
@@ -108,7 +130,7 @@ pub const NFT: Case = Case {
         words: &["mark", "8000", "drop"],
     },
     path: &[&["jump firewall", "80"]],
-    places: NF_TABLES,
+    place: Place::NfTables,
     drop_list: "nft list chain ip kube firewall",
     ..SEED
 };
@@ -161,7 +183,7 @@ pub const FORWARD: Case = Case {
         words: &["-A PREROUTING", "NFQUEUE", "80"],
         ..LEGACY_QUEUE
     },
-    places: LATER_HOOK,
+    place: Place::LaterHook,
     drop_list: "iptables-legacy -w -v -S FORWARD",
     drop_hook: "forward",
     ..SEED
@@ -183,7 +205,7 @@ pub const SERVICE: Case = Case {
         chain: "forward",
         ..NFT.rule
     },
-    places: NF_TABLES,
+    place: Place::NfTables,
     drop_list: "nft list chain ip kube forward",
     ..FORWARD
 };

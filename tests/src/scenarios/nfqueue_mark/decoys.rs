@@ -7,8 +7,7 @@ use serde_json::Value;
 
 use super::case::{SETTLE, nobody_blamed, verdict_at};
 use super::cases::{
-    FIREWALL, FIREWALL_DROP, FIREWALL_LIST, FIREWALL_WEB, LATER_HOOK, LEGACY_DROP, QUEUE_WEB,
-    SAME_HOOK,
+    FIREWALL, FIREWALL_DROP, FIREWALL_LIST, FIREWALL_WEB, LEGACY_DROP, Place, QUEUE_WEB,
 };
 use super::{CAUSE, COMM, MARK, QUEUE};
 use crate::expect::Check;
@@ -29,7 +28,7 @@ struct Decoy {
     /// What is sent.
     traffic: Traffic,
     /// The functions in which the packet may be freed.
-    places: &'static [&'static str],
+    place: Place,
     /// Who drops.
     by: By,
 }
@@ -52,12 +51,9 @@ const RULE: Decoy = Decoy {
     rules: &[QUEUE_WEB, FIREWALL, FIREWALL_DROP, FIREWALL_WEB],
     program: None,
     traffic: Traffic::Connect,
-    places: SAME_HOOK,
+    place: Place::SameHook,
     by: By::Rule(LEGACY_DROP, FIREWALL_LIST),
 };
-
-/// Where the kernel frees what cannot be queued.
-const NOT_QUEUED: &[&str] = &["nf_queue", "__nf_queue", "nf_reinject"];
 
 /// The scenarios of this file.
 pub const SCENARIOS: &[Scenario] = &[
@@ -68,7 +64,7 @@ pub const SCENARIOS: &[Scenario] = &[
         run: |lab| {
             let decoy = Decoy {
                 rules: &[MARK_BEFORE, FIREWALL, FIREWALL_DROP, FIREWALL_WEB],
-                places: LATER_HOOK,
+                place: Place::LaterHook,
                 ..RULE
             };
             play(lab, &decoy)
@@ -202,7 +198,7 @@ fn dropped(lab: &Lab, mark: Mark) -> Result<()> {
 pub fn no_listener(lab: &Lab) -> Result<()> {
     let words = &["listen", "no program", "nobody", "bound"];
     let decoy = Decoy {
-        places: NOT_QUEUED,
+        place: Place::NotQueued,
         by: By::Queue("queue_no_listener", words),
         ..RULE
     };
@@ -219,7 +215,7 @@ fn next_no_listener(lab: &Lab) -> Result<()> {
             FIREWALL_WEB,
         ],
         program: Some(Program::accept(Mark::Set(MARK))),
-        places: NOT_QUEUED,
+        place: Place::NotQueued,
         by: By::Queue("queue_no_listener", &["queue 81"]),
         ..RULE
     };
@@ -248,7 +244,7 @@ fn full(lab: &Lab) -> Result<()> {
         counts.get(2) == Some(&"1") && counts.get(5) == Some(&"1"),
         "the network is wrong: the queue is not full: {queue}"
     );
-    let verdict = verdict_at(&net, &tracer, &Traffic::Datagram.tuple(), NOT_QUEUED)?;
+    let verdict = verdict_at(&net, &tracer, &Traffic::Datagram.tuple(), Place::NotQueued)?;
     let judged = tracer.judges(CAUSE)?;
     check_queue(&verdict, judged, "queue_full", &["full"])?;
     // Before the program ends: then the kernel drops what it holds.
@@ -274,7 +270,7 @@ fn play(lab: &Lab, decoy: &Decoy) -> Result<()> {
         counted == wanted,
         "the network is wrong: the rule dropped {counted}, not {wanted}"
     );
-    let verdict = verdict_at(&net, &tracer, &decoy.traffic.tuple(), decoy.places)?;
+    let verdict = verdict_at(&net, &tracer, &decoy.traffic.tuple(), decoy.place)?;
     let judged = tracer.judges(CAUSE)?;
     match decoy.by {
         By::Rule(rule, _) => {

@@ -96,7 +96,7 @@ impl Case {
 pub fn play(lab: &Lab, case: &Case) -> Result<()> {
     let (seed, tracer, verdict) = until_verdict(lab, case)?;
     let mut check = Check::new(&verdict);
-    check_facts(&mut check, &seed, case, &tracer)?;
+    check_facts(&mut check, &seed, case)?;
     check.done("verdict")?;
     let fix = fix::primary(&verdict)?;
     apply_and_see(fix, &seed, case.flow, &tracer)?;
@@ -175,7 +175,7 @@ pub fn play_reboot(lab: &Lab, case: &Case) -> Result<()> {
 }
 
 /// Builds the network, loses a packet, waits for the verdict on it.
-fn until_verdict(lab: &Lab, case: &Case) -> Result<(Seed, Tracer, Value)> {
+pub fn until_verdict(lab: &Lab, case: &Case) -> Result<(Seed, Tracer, Value)> {
     let seed = Seed::build(&case.config)?;
     let netns = (!case.outside).then_some(&seed.node);
     let tracer = lab.explain(netns, case.files)?;

@@ -8,11 +8,10 @@ use super::case::{Case, Key, SetBy};
 use crate::expect::{Check, packet_differences};
 use crate::topology::files::UDEV_FILE;
 use crate::topology::seed::{CILIUM_HOST, LXC, LXC_IP, NODE_IP, POD_COMM, Seed};
-use crate::tracer::Tracer;
 use crate::traffic::flow::Flow;
 
 /// Every fact that `docs/events.md` lists for this cause.
-pub fn check_facts(check: &mut Check<'_>, seed: &Seed, case: &Case, tracer: &Tracer) -> Result<()> {
+pub fn check_facts(check: &mut Check<'_>, seed: &Seed, case: &Case) -> Result<()> {
     let lxc = seed.node.ifindex(LXC)?;
     check.eq("/cause", CAUSE);
     for pointer in ["/title", "/summary"] {
@@ -38,13 +37,7 @@ pub fn check_facts(check: &mut Check<'_>, seed: &Seed, case: &Case, tracer: &Tra
     check
         .eq("/facts/kind", case.kind)
         .eq("/facts/spoof_suspected", false);
-    // Without the check's arguments it may stay unknown where the packet was going.
-    let path = if sees_arguments(tracer) {
-        vec![case.path.into()]
-    } else {
-        vec![case.path.into(), Value::Null]
-    };
-    check.any("/facts/path", &path);
+    check.eq("/facts/path", case.path);
     let config = &case.config;
     let (all_key, device_key) = (key("all"), key(LXC));
     check.eq("/facts/effective/value", config.all.max(config.device));
@@ -159,12 +152,4 @@ fn is_evidence(line: &Value) -> bool {
 /// The dotted key of a configuration's `rp_filter`.
 pub fn key(conf: &str) -> String {
     format!("net.ipv4.conf.{conf}.rp_filter")
-}
-
-/// Whether the tracer sees the arguments of the kernel's source check.
-fn sees_arguments(tracer: &Tracer) -> bool {
-    tracer
-        .hooks()
-        .iter()
-        .any(|hook| hook["hook"] == CAUSE && hook["attached"] == true && hook["flavour"] == "fexit")
 }

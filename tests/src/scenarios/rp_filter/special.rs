@@ -59,7 +59,7 @@ fn value_changed(lab: &Lab) -> Result<()> {
     if let Some(written) = without.pointer_mut("/facts/written_by") {
         *written = Value::Null; // checked here, not with the common facts
     }
-    check_facts(&mut Check::new(&without), &seed, &Case::STRICT, &tracer)?;
+    check_facts(&mut Check::new(&without), &seed, &Case::STRICT)?;
     let by = "/facts/written_by";
     check
         .eq(&format!("{by}/pid"), writer)
