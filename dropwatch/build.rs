@@ -42,7 +42,7 @@ fn build() -> Result<(), String> {
         println!("cargo::rerun-if-changed={}", root.join(input).display());
     }
 
-    let target_dir = shared_target_dir(&out);
+    let target_dir = shared_target_dir(&out).join(&arch);
     let mut command = Toolchain::detect()?.command(Action::Build, root, &target_dir, &arch);
     let status = command
         .status()
@@ -87,8 +87,8 @@ fn strip(from: &Path, to: &Path) -> Option<()> {
     done.success().then_some(())
 }
 
-/// A folder for the eBPF build that all profiles and targets of the outer build share, as the object
-/// is the same for all: `ebpf` in cargo's target folder, or in `OUT_DIR` if that is not to be found.
+/// A folder for the eBPF build that all profiles of the outer build share, as the object is the same for all but
+/// differs between processors, whose registers its probes read: `ebpf/ARCH` in cargo's target folder, or in `OUT_DIR` if that is not to be found.
 fn shared_target_dir(out: &Path) -> PathBuf {
     let tagged = |folder: &Path| folder.join("CACHEDIR.TAG").is_file();
     // cargo tags the target folder and the folder of each named target in it: take the outer one.

@@ -63,7 +63,10 @@ pub fn replay(
         );
         return Err(unreadable(name, &what));
     }
-    let engine = Engine::new(&causes::ALL, header.coverage.clone());
+    let engine = Engine::new(
+        &causes::ALL,
+        header.coverage.clone().of_release(&header.kernel),
+    );
     let printer = printer(Clock {
         offset_ns: header.offset_ns,
     });

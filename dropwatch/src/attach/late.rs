@@ -25,14 +25,39 @@ pub struct Late {
 struct Entry {
     module: &'static str,
     step: Step,
+    /// What became of it in the kernel itself, and what was not tried.
+    before: Option<String>,
     state: State,
 }
 
 enum State {
     Waiting,
-    /// Tried with the module that was present then; the program, if that went well.
-    Tried(Presence, Option<Loaded>),
+    /// Attached in the module that was present then.
+    Good(Presence, Loaded),
+    /// Refused there, and how often.
+    Refused(Presence, u32),
 }
+
+impl State {
+    /// Whether something is to be tried: a module that is just starting, or a kernel short of memory, may refuse once.
+    fn is_open(&self) -> bool {
+        match self {
+            Self::Waiting => true,
+            Self::Good(..) => false,
+            Self::Refused(_, tries) => *tries < TRIES,
+        }
+    }
+
+    fn presence(&self) -> Option<&Presence> {
+        match self {
+            Self::Waiting => None,
+            Self::Good(presence, _) | Self::Refused(presence, _) => Some(presence),
+        }
+    }
+}
+
+/// How often it is tried in a module.
+const TRIES: u32 = 2;
 
 impl Late {
     /// Nothing waits yet.
@@ -44,11 +69,12 @@ impl Late {
         }
     }
 
-    /// Adds a step of the plan that belongs to a module.
-    pub fn add(&mut self, module: &'static str, step: Step) {
+    /// Adds a step of the plan that belongs to a module; `before` tells what became of it outside of that.
+    pub fn add(&mut self, module: &'static str, step: Step, before: Option<String>) {
         self.entries.push(Entry {
             module,
             step,
+            before,
             state: State::Waiting,
         });
     }
@@ -68,15 +94,14 @@ impl Late {
             };
             let present = module::presence(name);
             for entry in entries.iter_mut() {
-                if let State::Tried(before, _) = &entry.state
-                    && present.as_ref() != Some(before)
-                {
+                let before = entry.state.presence();
+                if before.is_some() && before != present.as_ref() {
                     entry.state = State::Waiting;
                     statuses.push(awaited(entry));
                 }
             }
-            let waits = |entry: &Entry| matches!(entry.state, State::Waiting);
-            let Some(present) = present.filter(|_| entries.iter().any(waits)) else {
+            let is_open = |entry: &Entry| entry.state.is_open();
+            let Some(present) = present.filter(|_| entries.iter().any(is_open)) else {
                 continue;
             };
             let vmlinux = match vmlinux {
@@ -88,7 +113,7 @@ impl Late {
             };
             let prepared =
                 vmlinux.and_then(|btf| self.modules.prepare(btf, name).map_err(|e| chain(&e)));
-            for entry in entries.iter_mut().filter(|entry| waits(entry)) {
+            for entry in entries.iter_mut().filter(|entry| is_open(entry)) {
                 let tried = match &prepared {
                     Ok(prepared) => first_good(entry.step.in_module.iter().map(|variant| {
                         prepared
@@ -97,12 +122,22 @@ impl Late {
                     })),
                     Err(why) => Err(why.clone()),
                 };
-                let (loaded, which) = match tried {
-                    Ok((at, loaded)) => (Some(loaded), Ok(at)),
-                    Err(why) => (None, Err(format!("module {name}: {why}"))),
+                let tries = match &entry.state {
+                    State::Refused(_, tries) => *tries,
+                    State::Waiting | State::Good(..) => 0,
                 };
-                statuses.push(status(&entry.step, which));
-                entry.state = State::Tried(present.clone(), loaded);
+                let (state, which) = match tried {
+                    Ok((at, loaded)) => (State::Good(present.clone(), loaded), Ok(at)),
+                    Err(why) => (
+                        State::Refused(present.clone(), tries + 1),
+                        Err(format!("module {name}: {why}")),
+                    ),
+                };
+                entry.state = state;
+                // A second refusal is no news.
+                if which.is_ok() || tries == 0 {
+                    statuses.push(status(entry, which));
+                }
             }
         }
         statuses
@@ -126,8 +161,8 @@ impl Late {
     /// Names and descriptors of the loaded programs.
     pub fn programs(&self) -> impl Iterator<Item = (String, RawFd)> {
         self.entries.iter().filter_map(|entry| match &entry.state {
-            State::Tried(_, Some(loaded)) => Some((loaded.name().to_owned(), loaded.program())),
-            State::Tried(_, None) | State::Waiting => None,
+            State::Good(_, loaded) => Some((loaded.name().to_owned(), loaded.program())),
+            State::Refused(..) | State::Waiting => None,
         })
     }
 }
@@ -147,14 +182,16 @@ fn first_good<T>(tried: impl Iterator<Item = Result<T, String>>) -> Result<(usiz
 fn awaited(entry: &Entry) -> ProbeStatus {
     ProbeStatus {
         awaits: Some(entry.module.into()),
-        ..status(
-            &entry.step,
-            Err(format!("waits for module {}", entry.module)),
-        )
+        ..status(entry, Err(format!("waits for module {}", entry.module)))
     }
 }
 
-fn status(step: &Step, attached: Result<usize, String>) -> ProbeStatus {
+fn status(entry: &Entry, attached: Result<usize, String>) -> ProbeStatus {
+    let step = &entry.step;
+    let attached = attached.map_err(|why| match &entry.before {
+        Some(before) => format!("{why}; {before}"),
+        None => why,
+    });
     let variant = attached.as_ref().map_or(0, |at| *at);
     let variant = step.in_module.get(variant);
     ProbeStatus {

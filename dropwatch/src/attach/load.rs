@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     exit::Failure,
-    kernel::{btf::KernelBtf, caps, reasons::Reasons},
+    kernel::{btf::KernelBtf, caps, reasons::Reasons, symbols},
     model::coverage::{Coverage, ProbeStatus},
 };
 
@@ -118,8 +118,10 @@ pub fn attach(
     let mut late = Late::new(Modules::new(&ebpf, globals)?);
     let mut coverage = Coverage {
         rp_filter_reason,
+        symbols: symbols::readable(),
         ..Coverage::default()
-    };
+    }
+    .of_release(&caps::release());
     let mut lookups = None;
     let (anchors, evidence): (Vec<_>, Vec<_>) = steps
         .into_iter()
@@ -127,7 +129,7 @@ pub fn attach(
     for step in evidence {
         let (status, variant) = attach_step(&mut ebpf, aya_btf, &step);
         if let (false, Some(module)) = (status.attached, step.module()) {
-            late.add(module, step);
+            late.add(module, step, status.why.filter(|why| !why.is_empty()));
             continue;
         }
         if step.probe.name == LOOKUP.name {

@@ -14,7 +14,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context as _, Error, Result, bail};
+use anyhow::{Context as _, Error, Result, anyhow, bail};
 use aya::{
     Ebpf,
     maps::{Map, MapData},
@@ -47,8 +47,12 @@ pub struct Modules {
 /// A module whose programs can be loaded.
 pub struct Prepared {
     name: String,
-    /// Its types and its BTF object; `None` where modules have none (`CONFIG_DEBUG_INFO_BTF_MODULES`, 5.11).
-    btf: Option<(KernelBtf, OwnedFd)>,
+    /// Its types; `None` where modules have none (`CONFIG_DEBUG_INFO_BTF_MODULES`, 5.11).
+    btf: Option<KernelBtf>,
+    /// Its BTF object, which only trampolines need, or why it could not be had.
+    btf_object: Result<OwnedFd>,
+    /// Members of its structures that no BTF tells, of those that the programs on it cannot do without.
+    missing: Vec<&'static str>,
     object: Object,
     /// Loaded programs hold the map; until then this does.
     _globals: MapData,
@@ -125,13 +129,11 @@ impl Modules {
     /// What was tried and what went wrong.
     pub fn prepare(&self, vmlinux: &KernelBtf, module: &str) -> Result<Prepared> {
         let path = btf_path(module);
-        let btf = if path.exists() {
-            let fd = sys::module_btf(module)
-                .with_context(|| format!("finding the BTF of {module} (takes CAP_SYS_ADMIN)"))?;
-            Some((vmlinux.module(&path)?, fd))
-        } else {
-            None
-        };
+        let btf = path
+            .exists()
+            .then(|| vmlinux.module(&path))
+            .transpose()
+            .with_context(|| format!("reading {}", path.display()))?;
         self.prepared(module, btf)
     }
 
@@ -144,21 +146,14 @@ impl Modules {
         self.prepared(module.unwrap_or("vmlinux"), None)
     }
 
-    fn prepared(&self, module: &str, btf: Option<(KernelBtf, OwnedFd)>) -> Result<Prepared> {
-        let (object, globals) = self.object(btf.as_ref().map(|(btf, _)| btf))?;
-        Ok(Prepared {
-            name: module.to_owned(),
-            btf,
-            object,
-            _globals: globals,
-        })
-    }
-
-    /// The object with all references resolved, its globals those of a module.
-    fn object(&self, btf: Option<&KernelBtf>) -> Result<(Object, MapData)> {
-        let mut object = Object::parse(OBJECT).context("parsing the eBPF object")?;
+    fn prepared(&self, module: &str, btf: Option<KernelBtf>) -> Result<Prepared> {
+        let btf_object = match btf {
+            Some(_) => sys::module_btf(module)
+                .with_context(|| format!("finding the BTF of {module} (takes CAP_SYS_ADMIN)")),
+            None => Err(anyhow!("the module has no BTF")),
+        };
         let mut globals = self.globals.clone();
-        match btf {
+        match &btf {
             Some(btf) => layout::complete(&mut globals.offsets, btf),
             None => {
                 layout::complete_without_btf(
@@ -168,6 +163,21 @@ impl Modules {
                 );
             }
         }
+        let missing = layout::missing(&globals.offsets, layout::needed_in(module));
+        let (object, globals) = self.object(&globals)?;
+        Ok(Prepared {
+            name: module.to_owned(),
+            btf,
+            btf_object,
+            missing,
+            object,
+            _globals: globals,
+        })
+    }
+
+    /// The object with all references resolved, with these globals.
+    fn object(&self, globals: &Globals) -> Result<(Object, MapData)> {
+        let mut object = Object::parse(OBJECT).context("parsing the eBPF object")?;
         let offsets = bytes(&globals.offsets);
         let config = bytes(&globals.config);
         let dev: Vec<u8> = globals.dev.iter().flat_map(|w| w.to_ne_bytes()).collect();
@@ -217,8 +227,15 @@ impl Prepared {
     /// What was tried and what the kernel said.
     pub fn attach(&self, variant: &Variant) -> Result<Loaded> {
         let load = |kind| sys::load(&self.program(variant, kind)?).context("BPF_PROG_LOAD");
+        if !self.missing.is_empty() {
+            bail!(
+                "no BTF tells where these are on this kernel: {}",
+                self.missing.join(", ")
+            );
+        }
         let traced = |attach_type: bpf_attach_type| -> Result<Loaded> {
-            let (btf, fd) = self.btf.as_ref().context("the module has no BTF")?;
+            let btf = self.btf.as_ref().context("the module has no BTF")?;
+            let fd = self.btf_object.as_ref().map_err(|e| anyhow!("{e:#}"))?;
             let program = load(sys::Kind::Tracing {
                 attach_type: attach_type as u32,
                 btf_id: self.function_id(btf, variant)?,
@@ -235,7 +252,7 @@ impl Prepared {
             Flavour::Fentry => traced(bpf_attach_type::BPF_TRACE_FENTRY),
             Flavour::Fexit => traced(bpf_attach_type::BPF_TRACE_FEXIT),
             Flavour::Kprobe => {
-                if let Some((btf, _)) = &self.btf {
+                if let Some(btf) = &self.btf {
                     self.function_id(btf, variant)?;
                 }
                 let program = load(sys::Kind::Kprobe)?;

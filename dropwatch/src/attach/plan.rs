@@ -1,10 +1,10 @@
 //! What to try on this kernel. Pure: the same view gives the same plan.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     prototypes,
-    spec::{Flavour, Need, PROBES, Probe, Variant},
+    spec::{Flavour, MODULES, Need, PROBES, Probe, Variant},
 };
 use crate::kernel::{btf::KernelBtf, reasons::Reasons};
 
@@ -19,6 +19,8 @@ pub struct View {
     pub kprobes: bool,
     /// Whether the kernel can load modules, which then have the functions that it does not have itself.
     pub modules: bool,
+    /// The modules whose code the kernel itself has: what it lacks of them does not come.
+    pub built_in: BTreeSet<&'static str>,
     /// Whether the drop reason tells the reverse-path filter from other source checks.
     pub rp_filter_reason: bool,
 }
@@ -37,6 +39,11 @@ impl View {
         let mut view = Self {
             kprobes,
             modules,
+            built_in: MODULES
+                .into_iter()
+                .filter(|(_, function)| btf.arguments(function).is_some())
+                .map(|(module, _)| module)
+                .collect(),
             rp_filter_reason: reasons.number("IP_RPFILTER").is_some(),
             ..Self::default()
         };
@@ -145,7 +152,7 @@ fn unavailable(variant: &Variant, view: &View) -> Option<String> {
         ..
     } = variant;
     let no_function = || {
-        let may_come = module.is_some() && view.modules;
+        let may_come = module.is_some_and(|module| view.modules && !view.built_in.contains(module));
         match view.functions.get(target) {
             _ if may_come => None,
             Some(Ok(())) => None,
@@ -180,6 +187,7 @@ mod tests {
             .into(),
             kprobes: true,
             modules: true,
+            built_in: BTreeSet::new(),
             rp_filter_reason: true,
         }
     }
@@ -273,5 +281,11 @@ mod tests {
             ..modern()
         };
         assert_eq!(counts(&none), (0, 0, None));
+        // The compiler inlined it, say: no module will bring it.
+        let inlined = View {
+            built_in: ["nfnetlink_queue"].into(),
+            ..modern()
+        };
+        assert_eq!(counts(&inlined), (0, 0, None));
     }
 }

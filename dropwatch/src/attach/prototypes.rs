@@ -86,7 +86,7 @@ pub fn check(btf: &KernelBtf, function: &str) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::attach::spec::{Flavour, PROBES};
+    use crate::attach::spec::{Flavour, MODULES, PROBES};
 
     /// Arguments in registers: rdi, rsi, rdx, rcx, r8, r9 on x86-64 (arch/x86/kernel/ptrace.c), x0 to x7 on aarch64
     /// (arch/arm64/kernel/ptrace.c, v6.12). Kprobes read those, and trampolines take no more than six before 6.12.
@@ -98,6 +98,14 @@ mod tests {
             .min();
         for (name, arguments) in PROTOTYPES {
             assert!(Some(arguments.len()) <= fewest, "{name}");
+        }
+    }
+
+    #[test]
+    fn every_module_is_listed() {
+        let variants = PROBES.iter().flat_map(|probe| probe.variants);
+        for module in variants.filter_map(|variant| variant.module) {
+            assert!(MODULES.iter().any(|(name, _)| *name == module), "{module}");
         }
     }
 

@@ -329,6 +329,14 @@ pub const IPVS_RESPONSE: Probe = probe(
 );
 
 /// All probes in the order of attaching: what forgets before what keeps, and the anchor last, so that no drop
+/// The modules that have hooked functions, and of each a function that no compiler can inline (5.10 to 7.2): where the
+/// kernel itself has that, the module's code is built in.
+pub const MODULES: [(&str, &str); 3] = [
+    ("nf_conntrack", "nf_conntrack_in"),
+    ("nfnetlink_queue", "nfqnl_enqueue_packet"),
+    ("ip_vs", "ip_vs_conn_in_get"),
+];
+
 /// comes before its evidence.
 pub const PROBES: [&Probe; 13] = [
     &VERDICT,

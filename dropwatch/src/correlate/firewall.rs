@@ -61,7 +61,7 @@ pub fn explain(drop: &Drop, view: &View<'_>) -> Option<Said> {
     let queued = place.by != By::Hooks && place.by != By::NfTables || netfilter::after_queue(drop);
     let queues = queued.then(|| view.queues(drop.netns)).flatten();
     let set = view.ruleset(drop.netns)?;
-    let attribution = Attribution::of(drop, set)?;
+    let attribution = Attribution::of(drop, set, view.coverage())?;
     let trip = drop.queue.as_ref();
     let (kind, what, look) = match place.by {
         By::Segments if is_whole(drop) => segments(trip),
@@ -83,9 +83,13 @@ pub fn explain(drop: &Drop, view: &View<'_>) -> Option<Said> {
             "that program's log and configuration".to_owned(),
         ),
         By::Reinject if nobody(&attribution) && let_pass(trip) => {
-            let before = trip.and_then(|t| t.queued.as_ref()).map(|q| q.queue);
-            let mut further = set_numbers(&attribution, drop, set);
-            further.retain(|number| Some(*number) != before);
+            // Where queueing anew is a part of that function (5.10, 6.1).
+            let before = trip
+                .and_then(|t| t.queued.as_ref())
+                .filter(|_| drop.location.symbol.as_deref() == Some("nf_reinject"));
+            let further = before.map_or_else(Vec::new, |before| {
+                netfilter::other_queues(set, drop, attribution.place.hook, before.queue)
+            });
             passed(drop, &place, trip, &further, queues)
         }
         By::Reinject if nobody(&attribution) => (

@@ -2,11 +2,12 @@
 
 use std::{fs, path::Path};
 
+use anyhow::Error;
 use serde::Serialize;
 
 use crate::{
-    attach::spec::PROBES,
-    facts::reader::child::find,
+    attach::spec::{MODULES, SYSCTL},
+    facts::reader::ruleset::missing_programs,
     kernel::{
         btf::{KernelBtf, vmlinux_path},
         caps,
@@ -14,6 +15,7 @@ use crate::{
         reasons::Reasons,
         symbols::Symbols,
     },
+    model::coverage::Coverage,
 };
 
 /// How good a finding is.
@@ -64,26 +66,39 @@ fn not_ok(
     }
 }
 
-/// Everything.
+/// Everything; `coverage` is what could be attached.
 #[must_use]
-pub fn all() -> Vec<Check> {
-    let mut checks = vec![privileges(&caps::missing())];
-    checks.extend(types());
+pub fn all(coverage: &Coverage) -> Vec<Check> {
+    let mut checks = vec![privileges(&caps::missing(), caps::is_admin())];
+    let btf = KernelBtf::open(&vmlinux_path());
+    checks.extend(types(btf.as_ref()));
     checks.extend([
         locked(lockdown::level()),
         kprobes(),
-        modules(),
+        modules(btf.as_ref().ok()),
         symbols(),
-        cgroup(),
-        rules(),
+        cgroup(coverage),
+        rules(&missing_programs()),
     ]);
     checks
 }
 
-fn privileges(missing: &[&str]) -> Check {
+fn privileges(missing: &[&str], admin: bool) -> Check {
     let name = "privileges";
+    let enough = "CAP_BPF, CAP_PERFMON, CAP_NET_ADMIN";
+    if missing.is_empty() && admin {
+        return ok(name, enough);
+    }
     if missing.is_empty() {
-        return ok(name, "CAP_BPF, CAP_PERFMON, CAP_NET_ADMIN");
+        return not_ok(
+            Level::Warn,
+            name,
+            format!(
+                "{enough}; without CAP_SYS_ADMIN other network namespaces cannot be looked into, and functions of \
+                 modules are watched by kprobe alone"
+            ),
+            "run as root, or give the binary cap_sys_admin as well",
+        );
     }
     not_ok(
         Level::Bad,
@@ -94,10 +109,10 @@ fn privileges(missing: &[&str]) -> Check {
 }
 
 /// BTF, and what only it tells.
-fn types() -> Vec<Check> {
+fn types(btf: Result<&KernelBtf, &Error>) -> Vec<Check> {
     let name = "btf";
     let path = vmlinux_path();
-    let btf = match KernelBtf::open(&path) {
+    let btf = match btf {
         Ok(btf) => btf,
         Err(error) => {
             return vec![not_ok(
@@ -108,7 +123,7 @@ fn types() -> Vec<Check> {
             )];
         }
     };
-    let reasons = match Reasons::from_btf(&btf).count() {
+    let reasons = match Reasons::from_btf(btf).count() {
         0 => not_ok(
             Level::Warn,
             "drop reasons",
@@ -149,36 +164,31 @@ fn kprobes() -> Check {
 }
 
 /// The modules that hooks are in.
-fn modules() -> Check {
-    let mut names: Vec<&str> = PROBES
-        .iter()
-        .flat_map(|probe| probe.variants)
-        .filter_map(|variant| variant.module)
-        .collect();
-    names.sort_unstable();
-    names.dedup();
-    let loaded = |name: &&&str| {
-        Path::new("/sys/module")
-            .join(name)
-            .join("initstate")
-            .exists()
-    };
-    let (there, away): (Vec<&str>, Vec<&str>) = names.iter().partition(|name| loaded(name));
-    let list = |names: Vec<&str>| match names.as_slice() {
-        [] => "none".to_owned(),
-        names => names.join(", "),
-    };
+fn modules(btf: Option<&KernelBtf>) -> Check {
     if !Path::new("/proc/modules").exists() {
         return ok("modules", "this kernel has none: what it has is built in");
     }
-    ok(
-        "modules",
-        format!(
-            "loaded: {}; hooked as soon as they are: {}",
-            list(there),
-            list(away)
-        ),
-    )
+    let [mut built_in, mut loaded, mut away] = [const { Vec::new() }; 3];
+    for (module, function) in MODULES {
+        let state = Path::new("/sys/module").join(module).join("initstate");
+        if btf.is_some_and(|btf| btf.arguments(function).is_some()) {
+            built_in.push(module);
+        } else if state.exists() {
+            loaded.push(module);
+        } else {
+            away.push(module);
+        }
+    }
+    let lists = [
+        ("built in", built_in),
+        ("loaded", loaded),
+        ("hooked as soon as they are", away),
+    ];
+    let some = lists.iter().filter(|(_, modules)| !modules.is_empty());
+    let words: Vec<String> = some
+        .map(|(what, modules)| format!("{what}: {}", modules.join(", ")))
+        .collect();
+    ok("modules", words.join("; "))
 }
 
 fn symbols() -> Check {
@@ -194,7 +204,7 @@ fn symbols() -> Check {
     }
 }
 
-fn cgroup() -> Check {
+fn cgroup(coverage: &Coverage) -> Check {
     let name = "cgroup2";
     let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
     let mounted = mounts
@@ -202,6 +212,7 @@ fn cgroup() -> Check {
         .find(|line| line.split(' ').nth(2) == Some("cgroup2"));
     match mounted.and_then(|line| line.split(' ').nth(1)) {
         Some(path) => ok(name, path),
+        None if coverage.has(SYSCTL.name) => ok(name, "not mounted here, watched all the same"),
         None => not_ok(
             Level::Warn,
             name,
@@ -212,15 +223,13 @@ fn cgroup() -> Check {
 }
 
 /// The tools that rule sets are read with.
-fn rules() -> Check {
+fn rules(missing: &[String]) -> Check {
     let name = "rule sets";
-    let wanted = ["nft", "iptables-legacy-save"];
-    let missing: Vec<&str> = wanted
-        .into_iter()
-        .filter(|tool| find(tool).is_none())
-        .collect();
     if missing.is_empty() {
-        return ok(name, "read by nft and iptables-legacy-save");
+        return ok(
+            name,
+            "read by nft, iptables-legacy-save, ip6tables-legacy-save",
+        );
     }
     not_ok(
         Level::Warn,
@@ -239,11 +248,15 @@ mod tests {
 
     #[test]
     fn what_is_wrong_comes_with_advice() {
-        for check in [privileges(&["CAP_BPF"]), locked(Lockdown::Confidentiality)] {
+        for check in [
+            privileges(&["CAP_BPF"], false),
+            locked(Lockdown::Confidentiality),
+        ] {
             assert_eq!(check.level, Level::Bad);
             assert!(check.advice.is_some());
         }
-        assert_eq!(privileges(&[]).level, Level::Ok);
+        assert_eq!(privileges(&[], false).level, Level::Warn);
+        assert_eq!(privileges(&[], true).level, Level::Ok);
         assert_eq!(locked(Lockdown::Integrity).level, Level::Ok);
     }
 }

@@ -161,7 +161,7 @@ impl Report {
             arch: std::env::consts::ARCH,
             state,
             error,
-            checks: check::all(),
+            checks: check::all(&coverage),
             hooks: hooks(coverage, &insns),
             causes,
         }

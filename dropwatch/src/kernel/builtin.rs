@@ -7,8 +7,8 @@ use dropwatch_common::fields::Field;
 /// The kernels that the numbers are of, by the beginning of their release.
 const SERIES: &str = "5.10.";
 
-/// `struct ip_vs_conn` (include/net/ip_vs.h, v5.10): compiled with Debian's configuration for amd64. No option that
-/// such kernels are built with moves these members; debugging of spinlocks would.
+/// `struct ip_vs_conn` (include/net/ip_vs.h, v5.10): compiled with Debian's configuration for amd64. Larger locks or
+/// timers move `fwmark`: those of kernels with real-time patches, and of kernels built for debugging locks.
 const OFFSETS: &[(Field, u32)] = &[
     (Field::ip_vs_conn_af, 22),
     (Field::ip_vs_conn_protocol, 76),
@@ -25,7 +25,8 @@ const OFFSETS: &[(Field, u32)] = &[
 /// The known offsets for a kernel of this release (`uname -r`) and processor; none for others.
 #[must_use]
 pub fn offsets(release: &str, arch: &str) -> &'static [(Field, u32)] {
-    if release.starts_with(SERIES) && arch == "x86_64" {
+    let real_time = release.contains("-rt");
+    if release.starts_with(SERIES) && arch == "x86_64" && !real_time {
         OFFSETS
     } else {
         &[]
@@ -41,6 +42,7 @@ mod tests {
         assert!(!offsets("5.10.0-46-amd64", "x86_64").is_empty());
         assert!(offsets("5.10.0-46-arm64", "aarch64").is_empty());
         assert!(offsets("5.101.0", "x86_64").is_empty());
+        assert!(offsets("5.10.0-46-rt-amd64", "x86_64").is_empty());
         assert!(offsets("6.1.0-47-amd64", "x86_64").is_empty());
     }
 }

@@ -18,6 +18,15 @@ pub fn missing() -> Vec<&'static str> {
         .map_or_else(Vec::new, missing_in)
 }
 
+/// Whether what belongs to others may be looked at: their namespaces, and the kernel's list of BTF objects.
+#[must_use]
+pub fn is_admin() -> bool {
+    let status = fs::read_to_string("/proc/self/status").ok();
+    status
+        .and_then(|status| effective(&status))
+        .is_none_or(|caps| caps >> CAP_SYS_ADMIN & 1 == 1)
+}
+
 fn effective(status: &str) -> Option<u64> {
     let line = status.lines().find_map(|l| l.strip_prefix("CapEff:"))?;
     u64::from_str_radix(line.trim(), 16).ok()

@@ -3,7 +3,7 @@
 use anyhow::{Result, bail};
 use dropwatch_common::{
     config::ABSENT,
-    fields::{FIELD_COUNT, FIELDS, FieldSpec},
+    fields::{FIELD_COUNT, FIELDS, Field, FieldSpec},
 };
 
 use super::{btf::KernelBtf, builtin};
@@ -41,6 +41,35 @@ pub fn complete(offsets: &mut [u32; FIELD_COUNT], module: &KernelBtf) {
             *slot = found.offset;
         }
     }
+}
+
+/// The members that programs on a module's functions cannot do without: what they report is made of them.
+#[must_use]
+pub fn needed_in(module: &str) -> &'static [Field] {
+    match module {
+        "ip_vs" => &[
+            Field::ip_vs_conn_af,
+            Field::ip_vs_conn_protocol,
+            Field::ip_vs_conn_caddr,
+            Field::ip_vs_conn_vaddr,
+            Field::ip_vs_conn_daddr,
+            Field::ip_vs_conn_cport,
+            Field::ip_vs_conn_vport,
+            Field::ip_vs_conn_dport,
+            Field::ip_vs_conn_flags,
+        ],
+        _ => &[],
+    }
+}
+
+/// The names of the members that are not known, of some.
+#[must_use]
+pub fn missing(offsets: &[u32; FIELD_COUNT], of: &[Field]) -> Vec<&'static str> {
+    of.iter()
+        .map(|field| *field as usize)
+        .filter(|at| offsets[*at] == ABSENT)
+        .map(|at| FIELDS[at].member)
+        .collect()
 }
 
 fn offset(btf: &KernelBtf, field: &FieldSpec) -> Result<u32> {

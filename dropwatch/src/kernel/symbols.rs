@@ -5,6 +5,9 @@ use std::{
     io::{BufRead as _, BufReader},
 };
 
+/// Lines of the list: some hundred symbols of each processor's own data may come first, whose addresses begin at zero.
+const A_PIECE: usize = 4096;
+
 /// Text symbols by address: some 100 000, so all names are in one piece.
 #[derive(Debug, Default)]
 pub struct Symbols {
@@ -62,6 +65,20 @@ impl Symbols {
         let name = self.names[*name as usize..].split('\0').next()?;
         (offset < 1 << 20).then_some((name, offset))
     }
+}
+
+/// Whether the kernel tells addresses: where it hides them, all are zero. Quick: a first piece of the list has some that
+/// are not.
+#[must_use]
+pub fn readable() -> bool {
+    let Ok(file) = File::open("/proc/kallsyms") else {
+        return false;
+    };
+    let lines = BufReader::new(file).lines().map_while(Result::ok);
+    lines.take(A_PIECE).any(|line| {
+        let address = line.split(' ').next().unwrap_or_default();
+        address.bytes().any(|digit| digit != b'0')
+    })
 }
 
 /// `ffffffff81000000 T name\t[module]`; text symbols only.

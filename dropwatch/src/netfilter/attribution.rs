@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     facts::ruleset::{Chain, Family, Ruleset, Subsystem, Target},
-    model::{anchor::Drop, hook::Hook},
+    model::{anchor::Drop, coverage::Coverage, hook::Hook},
 };
 
 /// `NF_REPEAT` (include/uapi/linux/netfilter.h).
@@ -24,12 +24,14 @@ pub struct Attribution<'a> {
     pub place: Place,
     /// By which rules it can have been.
     pub suspects: Candidates<'a>,
+    /// Whose rules alone these are, if that is known.
+    only: Option<Subsystem>,
 }
 
 impl<'a> Attribution<'a> {
     /// Of a drop; `None` when it was not netfilter.
     #[must_use]
-    pub fn of(drop: &Drop, set: &'a Ruleset) -> Option<Self> {
+    pub fn of(drop: &Drop, set: &'a Ruleset, coverage: &Coverage) -> Option<Self> {
         let mut place = Place::of(drop)?;
         let none = || Candidates {
             list: Vec::new(),
@@ -39,9 +41,10 @@ impl<'a> Attribution<'a> {
             return Some(Self {
                 place,
                 suspects: none(),
+                only: None,
             });
         }
-        let only = place.subsystem(drop);
+        let only = place.subsystem(coverage);
         let mut suspects = none();
         let hooks = hooks(drop, &place, set);
         if let [(only, _)] = hooks[..] {
@@ -55,7 +58,11 @@ impl<'a> Attribution<'a> {
             suspects.complete &= found.complete;
             suspects.list.extend(found.list);
         }
-        Some(Self { place, suspects })
+        Some(Self {
+            place,
+            suspects,
+            only,
+        })
     }
 
     /// The rule or policy that did it, if that is sure.
@@ -75,7 +82,7 @@ impl<'a> Attribution<'a> {
                 .then_some(first)
         };
         let of_rule = self.certain().map(|one| one.chain.backend.subsystem());
-        let backend = match (self.place.subsystem(drop).or(of_rule), list.is_empty()) {
+        let backend = match (self.only.or(of_rule), list.is_empty()) {
             (Some(Subsystem::NfTables), _) => Some("nf_tables"),
             // What runs the hooks says for others than rules too that they drop.
             (Some(Subsystem::IpTables), false) => Some("legacy"),
@@ -269,6 +276,21 @@ pub fn queue_numbers(set: &Ruleset, drop: &Drop, hook: Option<Hook>) -> Vec<u16>
     let mut all = numbers(set);
     all.retain(|n| !queued_by(set, &packet, *n, None).list.is_empty());
     all
+}
+
+/// The same without the queue that the packet came from, and those that the same rule names.
+#[must_use]
+pub fn other_queues(set: &Ruleset, drop: &Drop, hook: Option<Hook>, from: u16) -> Vec<u16> {
+    let mut others = queue_numbers(set, drop, hook);
+    let rules = set.chains.iter().flat_map(|chain| &chain.rules);
+    for target in rules.flat_map(|rule| &rule.targets) {
+        if let Target::Queue { first, last, .. } = target
+            && (*first..=*last).contains(&from)
+        {
+            others.retain(|number| number != first);
+        }
+    }
+    others
 }
 
 /// Queue numbers that rules name: of ranges the first, which stands for all.

@@ -22,7 +22,9 @@ mod suspects;
 mod walk;
 
 pub use answer::Answer;
-pub use attribution::{Attribution, describe, hooks, packet_at, queue_numbers, rule_json};
+pub use attribution::{
+    Attribution, describe, hooks, other_queues, packet_at, queue_numbers, rule_json,
+};
 pub use bits::{propose_mask, used_mark_bits};
 pub use blame::{MarkBlame, because_of_mark};
 pub use candidates::{Candidate, Candidates, Step};

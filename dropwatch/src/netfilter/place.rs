@@ -3,7 +3,7 @@
 
 use crate::{
     facts::ruleset::{Family, Subsystem},
-    model::{anchor::Drop, hook::Hook},
+    model::{anchor::Drop, coverage::Coverage, hook::Hook},
 };
 
 /// How far from the hook's own frame its caller may be: what lies between is of netfilter or inlined.
@@ -23,8 +23,8 @@ pub struct Place {
 /// What freed a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum By {
-    /// The runner of all hooks, as one of them said so: iptables-legacy, conntrack, NAT, IPVS; before 6.1 nf_tables
-    /// too.
+    /// The runner of all hooks, as one of them said so: iptables-legacy, conntrack, NAT, IPVS; before 6.7 nf_tables
+    /// too (6.1 has a backport).
     Hooks,
     /// nf_tables.
     NfTables,
@@ -78,11 +78,10 @@ impl Place {
 
     /// Whose rules can have done it; `None` for both.
     #[must_use]
-    pub fn subsystem(&self, drop: &Drop) -> Option<Subsystem> {
+    pub fn subsystem(&self, coverage: &Coverage) -> Option<Subsystem> {
         match self.by {
             By::NfTables => Some(Subsystem::NfTables),
-            // nf_tables frees what it drops itself since kernels give reasons for it.
-            By::Hooks | By::Reinject if drop.reason.name.is_some() => Some(Subsystem::IpTables),
+            By::Hooks | By::Reinject if coverage.nft_frees => Some(Subsystem::IpTables),
             _ => None,
         }
     }
@@ -247,6 +246,18 @@ mod tests {
             ]),
             Some((Family::Ip, Hook::Output))
         );
+    }
+
+    /// A kernel that gives reasons need not free what nf_tables drops in nf_tables: 5.17 to 6.6 do not.
+    #[test]
+    fn reasons_alone_do_not_tell_whose_rule_it_was() {
+        let mut drop = crate::model::anchor::tests::drop();
+        drop.location.symbol = Some("nf_hook_slow".into());
+        drop.reason.name = Some("NETFILTER_DROP".into());
+        let place = Place::of(&drop).expect("netfilter's");
+        let on = |release| place.subsystem(&Coverage::default().of_release(release));
+        assert_eq!(on("6.2.0"), None);
+        assert_eq!(on("6.12.1"), Some(Subsystem::IpTables));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 use serde_json::json;
 
 use super::super::answer::Answer::{Maybe, Yes};
+use super::super::attribution::other_queues;
 use super::super::packet::Passed;
 use super::super::samples::{KUBE_FIREWALL, legacy, nft, rule, tcp};
 use super::*;
@@ -354,4 +355,17 @@ fn nat_chains_see_what_opens_a_connection() {
     assert_eq!(found(Some(State::New)), Some(Yes));
     assert_eq!(found(Some(State::Established)), None);
     assert_eq!(found(None), Some(Maybe));
+}
+
+/// Of a range of queues only the first is listed: it must not pass for another queue than that of its range.
+#[test]
+fn the_queue_it_came_from_is_none_of_the_others() {
+    let set = legacy(
+        "*filter\n:INPUT ACCEPT [0:0]\n-A INPUT -j NFQUEUE --queue-balance 0:3\n\
+         -A INPUT -j NFQUEUE --queue-num 9\nCOMMIT\n",
+    );
+    let drop = crate::model::anchor::tests::drop();
+    let others = |from| other_queues(&set, &drop, Some(Hook::Input), from);
+    assert_eq!(others(2), [9]);
+    assert_eq!(others(9), [0]);
 }

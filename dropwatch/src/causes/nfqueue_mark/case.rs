@@ -77,7 +77,7 @@ impl<'a> Case<'a> {
             return None;
         };
         let packet = netfilter::packet_at(drop, hook, after)?;
-        let only = place.subsystem(drop);
+        let only = place.subsystem(view.coverage());
         let blame = netfilter::because_of_mark(set, &packet, change.undone(drop.mark), only);
         // Any rule that could have done it whatever the program did acquits the program.
         let others = blame.indirect.len() + blame.independent.len();

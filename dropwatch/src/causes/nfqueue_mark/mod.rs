@@ -34,7 +34,9 @@ impl Cause for NfqueueMark {
 
     fn blind(&self, coverage: &Coverage) -> Option<String> {
         let mut needed = self.probes().iter();
-        let missing = needed.find(|p| !coverage.will_see(p.name))?;
+        let Some(missing) = needed.find(|p| !coverage.will_see(p.name)) else {
+            return coverage.no_places();
+        };
         let why = coverage.status(missing.name).and_then(|p| p.why.as_ref());
         Some(format!(
             "what a queue program does to a packet's mark cannot be seen here ({})",

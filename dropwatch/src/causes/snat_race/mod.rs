@@ -61,10 +61,10 @@ impl Cause for SnatRace {
         &[&spec::CLASH]
     }
 
-    fn blind(&self, _coverage: &Coverage) -> Option<String> {
+    fn blind(&self, coverage: &Coverage) -> Option<String> {
         // What it cannot do without hangs on the packet that the drop anchor sees; the kernel's own clash path
         // adds the winner.
-        None
+        coverage.no_places()
     }
 
     fn subject(&self, anchor: &Anchor, _recent: &Recent) -> Option<Subject> {

@@ -86,13 +86,16 @@ pub fn not_tracked(drop: &Drop) -> bool {
 /// Whether no rule that was loaded right after could have dropped it; `false` also while that is not known.
 pub fn no_rule(drop: &Drop, view: &View<'_>) -> bool {
     let set = view.ruleset(drop.netns);
-    let rules = set.and_then(|set| Attribution::of(drop, set));
+    let rules = set.and_then(|set| Attribution::of(drop, set, view.coverage()));
     rules.is_some_and(|rules| rules.suspects.complete && rules.suspects.list.is_empty())
 }
 
-/// Whether this run sees every clash: then what it did not see was none.
+/// Whether this run sees every clash: then what it did not see was none. A kprobe may be passed over without a word,
+/// when another one's program is running on that processor (`bpf_prog_active`, kernel/trace/bpf_trace.c).
 pub fn sees_clashes(view: &View<'_>) -> bool {
-    view.coverage().has(spec::CLASH.name)
+    let status = view.coverage().status(spec::CLASH.name);
+    let flavour = status.and_then(|s| s.flavour.as_deref());
+    flavour == Some(spec::Flavour::Fentry.name())
 }
 
 /// The connection in the way; `None` when there is none, or while that is being asked.

@@ -96,7 +96,7 @@ fn kernel(sees_clashes: bool) -> Engine {
         hook: "ct_insert".into(),
         probe: "clash".into(),
         symbol: "nf_ct_resolve_clash".into(),
-        flavour: None,
+        flavour: sees_clashes.then(|| "fentry".into()),
         attached: sees_clashes,
         why: None,
         awaits: None,

@@ -21,7 +21,7 @@ mod queues;
 mod route;
 mod rp_filter;
 mod rules;
-mod ruleset;
+pub(crate) mod ruleset;
 
 use std::collections::{HashSet, VecDeque};
 use std::io;

@@ -218,6 +218,16 @@ fn iptables_save(version: &Version, nft: bool) -> Option<PathBuf> {
         .then_some(plain)
 }
 
+/// The programs that are not there of those that rule sets are read with, by the names that they usually have.
+pub fn missing_programs() -> Vec<String> {
+    let nft = find("nft").is_none().then(|| "nft".to_owned());
+    let legacy = VERSIONS
+        .iter()
+        .filter(|version| iptables_save(version, false).is_none())
+        .map(|version| format!("{}-legacy-save", version.program));
+    nft.into_iter().chain(legacy).collect()
+}
+
 fn not_installed(program: &str) -> String {
     format!("{program} is not installed")
 }
