@@ -94,6 +94,7 @@ fn hash(text: &str) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::coverage::ProbeStatus;
 
     #[test]
     fn every_cause_has_a_unique_stem_and_a_page() {
@@ -109,5 +110,35 @@ mod tests {
         ids.sort_unstable();
         ids.dedup();
         assert_eq!(ids.len(), ALL.len());
+    }
+
+    /// Where the kernel hides its symbols, no place of a drop is known.
+    #[test]
+    fn who_needs_places_is_blind_without_symbols() {
+        let probes = ALL.iter().flat_map(|cause| cause.probes());
+        let attached = |probe: &&Probe| ProbeStatus {
+            hook: probe.hook.into(),
+            probe: probe.name.into(),
+            symbol: String::new(),
+            flavour: Some("fentry".into()),
+            attached: true,
+            why: None,
+            awaits: None,
+        };
+        let seen = Coverage {
+            probes: probes.map(attached).collect(),
+            rp_filter_reason: true,
+            ..Coverage::default()
+        };
+        let blind = |coverage: &Coverage| -> Vec<&str> {
+            let of = ALL.iter().filter(|cause| cause.blind(coverage).is_some());
+            of.map(|cause| cause.id()).collect()
+        };
+        assert!(blind(&seen).is_empty());
+        let hidden = Coverage {
+            symbols: false,
+            ..seen
+        };
+        assert_eq!(blind(&hidden), ["snat_race", "nfqueue_mark"]);
     }
 }

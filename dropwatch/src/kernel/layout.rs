@@ -90,3 +90,20 @@ fn offset(btf: &KernelBtf, field: &FieldSpec) -> Result<u32> {
         Some(_) | None => Ok(ABSENT),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_ipvs_needs_is_in_the_table_of_the_kernels_that_it_is_for() {
+        let missing_on = |release, arch| {
+            let mut offsets = [ABSENT; FIELD_COUNT];
+            complete_without_btf(&mut offsets, release, arch);
+            missing(&offsets, needed_in("ip_vs")).len()
+        };
+        assert_eq!(missing_on("5.10.0-46-amd64", "x86_64"), 0);
+        assert_eq!(missing_on("5.10.0-46-arm64", "aarch64"), 9);
+        assert_eq!(missing_on("6.12.0", "x86_64"), 9);
+    }
+}
