@@ -95,7 +95,7 @@ fn privileges(missing: &[&str], admin: bool) -> Check {
             name,
             format!(
                 "{enough}; without CAP_SYS_ADMIN other network namespaces cannot be looked into, and functions of \
-                 modules are watched by kprobe alone"
+                 modules can be watched by kprobe at most"
             ),
             "run as root, or give the binary cap_sys_admin as well",
         );
@@ -198,7 +198,7 @@ fn symbols() -> Check {
             Level::Warn,
             name,
             "/proc/kallsyms shows no addresses: places are numbers, and rules cannot be found",
-            "run as root, with kernel.kptr_restrict below 2",
+            "run as root (or with CAP_SYSLOG), with kernel.kptr_restrict below 2",
         ),
         count => ok(name, format!("{count} functions")),
     }

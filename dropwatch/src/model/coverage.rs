@@ -68,7 +68,8 @@ impl Coverage {
     /// Why places of drops cannot be told, as causes say it; `None` when they can.
     #[must_use]
     pub fn no_places(&self) -> Option<String> {
-        let why = "the kernel hides the names of its functions (kernel.kptr_restrict)";
+        let why =
+            "the kernel hides the addresses of its functions (kernel.kptr_restrict, CAP_SYSLOG)";
         (!self.symbols).then(|| why.to_owned())
     }
 
