@@ -34,6 +34,8 @@ const MIRRORS: &[(&str, &str)] = &[
 const KEYS: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 /// How old the lists of packages may become.
 const FRESH: Duration = Duration::from_secs(24 * 3600);
+/// How long after a vain try to renew them there is no other: every kernel asks for them.
+const PAUSE: Duration = Duration::from_secs(60);
 
 /// The archive of an architecture, with lists of packages that are not too old.
 pub struct Archive {
@@ -59,10 +61,12 @@ impl Archive {
         let sources = sources(arch);
         let list = folder.join("sources.list");
         let same = fs::read_to_string(&list).is_ok_and(|before| before == sources);
-        let stamp = folder.join("updated");
-        let fresh = sh::stamp(&stamp)
-            .and_then(|(_, at)| at.elapsed().ok())
-            .is_some_and(|age| age < FRESH);
+        let younger = |stamp: &Path, than: Duration| {
+            let age = sh::stamp(stamp).and_then(|(_, at)| at.elapsed().ok());
+            age.is_some_and(|age| age < than)
+        };
+        let (updated, tried) = (folder.join("updated"), folder.join("tried"));
+        let fresh = younger(&updated, FRESH) || younger(&tried, PAUSE);
         fs::write(&archive.config, config(&folder, arch))?;
         // Nothing is installed, as far as this apt knows.
         fs::write(folder.join("status"), "")?;
@@ -71,8 +75,9 @@ impl Archive {
         }
         fs::write(&list, sources)?;
         sh::say("updating the lists of kernels");
+        fs::write(tried, "")?;
         match archive.update() {
-            Ok(()) => fs::write(&stamp, "")?,
+            Ok(()) => fs::write(updated, "")?,
             Err(error) => sh::say(format!("{error:#}: going on with what is known")),
         }
         Ok(Some(archive))
