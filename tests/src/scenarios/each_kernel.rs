@@ -16,9 +16,12 @@ pub const NAMES: &[&str] = &[
     "decoy_nft_in_chain",
     "decoy_closed_tcp",
     "decoy_no_route",
-    // Attaching.
+    // Attaching, and what stands in where trampolines are refused: modules differ in it most.
     "lookup_watched",
     "doctor",
+    "forced_clash_kprobe",
+    "forced_queue_kprobe",
+    "forced_ipvs_kprobe",
     // snat_race
     "snat_fixed_port_udp",
     "snat_race_tcp",
