@@ -1,18 +1,17 @@
 //! The demo of `snat_race`: two clients behind MASQUERADE, the same source port, the same moment.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result};
 
 use super::stage::Stage;
 use super::{step, tell};
 use crate::lab::Lab;
-use crate::scenarios::snat_race::case::{FIRST_PORT, all_blamed, until_lost, verdict_on_one};
+use crate::scenarios::snat_race::case::{
+    FIRST_PORT, all_blamed, grows_calm, until_lost, verdict_on_one,
+};
 use crate::scenarios::snat_race::{CAUSE, RACE};
 use crate::topology::nat::{NODE_OUTSIDE_IP, Nat, POD_A_IP, POD_B_IP, WORLD_IP};
 use crate::traffic::nat::Proto;
 use crate::traffic::volley::{self, DPORT, PAIRS};
-
-/// How many volleys are shown after the change.
-const CALM: u16 = 5;
 
 /// Plays it.
 pub fn play(lab: &Lab) -> Result<()> {
@@ -39,19 +38,17 @@ pub fn play(lab: &Lab) -> Result<()> {
     stage.cure(&verdict)?;
 
     step("The same again");
-    for volley in 0..CALM {
-        let lost = volley::two_clients(&nat, next + volley * PAIRS)?;
-        ensure!(
-            lost.is_empty(),
-            "{} lost: the advice does not help",
-            lost.len()
-        );
-        tell(&format!("{0} of {0} datagrams arrived", 2 * PAIRS));
-    }
+    let after = grows_calm(|number| {
+        let lost = volley::two_clients(&nat, next + number * PAIRS)?.len();
+        let sent = usize::from(2 * PAIRS);
+        tell(&format!("{} of {sent} datagrams arrived", sent - lost));
+        Ok(lost)
+    })
+    .context("the advice does not help")?;
 
     all_blamed(lab, &nat, stage.end()?)?;
     step(&format!(
-        "lost before the change: {}; lost after it: none; all of them explained",
+        "lost before the change: {}; lost after it: {after}; all of them explained",
         lost.len()
     ));
     Ok(())

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::CAUSE;
 use super::case::{
-    CALM, FIRST_PORT, FIXED_PORT, VOLLEYS, all_blamed, original, race_facts, translated,
+    FIRST_PORT, FIXED_PORT, VOLLEYS, all_blamed, grows_calm, original, race_facts, translated,
     until_lost, verdict_on_one,
 };
 use super::{FIXED_UDP, MASQUERADE, RACE};
@@ -96,11 +96,12 @@ fn race_tcp(lab: &Lab) -> Result<()> {
     drop(open);
 
     fix::apply(fix::primary(&verdict)?, &tracer)?;
-    for volley in 0..CALM {
-        let (late, _) =
-            volley::connections(&nat, &server, first + volley * CONNECTIONS, CONNECTIONS)?;
-        ensure!(late.is_empty(), "the fix does not help: {late:?}");
-    }
+    grows_calm(|number| {
+        let first = first + number * CONNECTIONS;
+        let (late, _) = volley::connections(&nat, &server, first, CONNECTIONS)?;
+        Ok(late.len())
+    })
+    .context("the fix does not help")?;
     all_blamed(lab, &nat, tracer)
 }
 

@@ -6,7 +6,7 @@
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::Value;
 
-use super::case::{FIRST_PORT, all_blamed};
+use super::case::{FIRST_PORT, all_blamed, grows_calm};
 use super::{CAUSE, MASQUERADE};
 use crate::expect::Check;
 use crate::lab::Lab;
@@ -47,9 +47,7 @@ const CONTROL: Tuple = Tuple {
     dport: Some(9),
 };
 
-/// How many volleys must go without loss.
-const CALM: u16 = 4;
-/// How many volleys are tried for that, or for a pair that meets.
+/// How many volleys are tried for a pair that meets.
 const VOLLEYS: u16 = 40;
 
 fn random_fully(lab: &Lab) -> Result<()> {
@@ -58,19 +56,8 @@ fn random_fully(lab: &Lab) -> Result<()> {
         "-t nat -A POSTROUTING -o eno1 -j MASQUERADE --random-fully",
     )])?;
     let tracer = lab.explain(Some(&nat.node), &[])?;
-    let (mut calm, mut lost) = (0, 0);
-    for volley in 0..VOLLEYS {
-        let now = volley::two_clients(&nat, FIRST_PORT + volley * PAIRS)?.len();
-        lost += now;
-        calm += u16::from(now == 0);
-        if calm == CALM {
-            break;
-        }
-    }
-    ensure!(
-        calm == CALM && lost <= 2,
-        "the network is wrong: {lost} lost, {calm} volleys without loss"
-    );
+    let volley = |number| volley::two_clients(&nat, FIRST_PORT + number * PAIRS);
+    grows_calm(|number| volley(number).map(|lost| lost.len())).context("the network is wrong")?;
     control(lab, &nat, &tracer)?;
     // Random ports make it rare, not impossible: what was lost is blamed, and nothing else.
     all_blamed(lab, &nat, tracer)
