@@ -2,8 +2,8 @@
 //!
 //! The server really misses a packet and the node's conntrack counts a refused entry for each; the
 //! verdict names the cause with every fact; the primary fix is applied as printed, if it has
-//! commands, and then nothing is lost; and the summary blames exactly as many drops as conntrack
-//! refused entries.
+//! commands, and then nothing is lost but for what random ports leave to chance; and the summary
+//! blames exactly as many drops as conntrack refused entries.
 
 use std::collections::BTreeSet;
 
