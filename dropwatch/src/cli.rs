@@ -153,11 +153,7 @@ fn ring_size(text: &str) -> Result<u32, String> {
 }
 
 fn cause(text: &str) -> Result<String, String> {
-    let known: Vec<_> = crate::causes::ALL
-        .iter()
-        .map(|c| c.id())
-        .chain(["none"])
-        .collect();
+    let known: Vec<_> = crate::causes::ids().into_iter().chain(["none"]).collect();
     if known.contains(&text) {
         return Ok(text.to_owned());
     }

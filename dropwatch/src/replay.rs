@@ -11,14 +11,14 @@ use crate::{
     app, causes,
     cli::Replay,
     correlate::engine::Engine,
+    event::Event,
     exit::Failure,
     output::{
-        Printer, Selection, Start,
-        capture::{Header, Line, VERSION},
+        Selection, Sink, Start,
+        capture::{Header, OLDEST, VERSION},
         clock::Clock,
     },
-    session::Session,
-    stats::Ledger,
+    session::{Session, Wanted},
 };
 
 /// Replays a capture to stdout.
@@ -47,7 +47,7 @@ pub fn replay(
     capture: impl BufRead,
     explain: bool,
     selection: Selection,
-    printer: impl FnOnce(Clock) -> Box<dyn Printer>,
+    printer: impl FnOnce(Clock) -> Box<dyn Sink>,
 ) -> Result<()> {
     let mut lines = capture.lines();
     let first = lines
@@ -56,23 +56,29 @@ pub fn replay(
         .map_err(|e| unreadable(name, &e.to_string()))?;
     let header: Header = serde_json::from_str(&first.unwrap_or_default())
         .map_err(|e| unreadable(name, &format!("no dropwatch capture: {e}")))?;
-    if header.dropwatch_capture != VERSION {
+    if !(OLDEST..=VERSION).contains(&header.dropwatch_capture) {
         let what = format!(
-            "format {} is not known, only {VERSION}",
+            "format {} is not known, only {OLDEST} to {VERSION}",
             header.dropwatch_capture
         );
         return Err(unreadable(name, &what));
     }
     let engine = Engine::new(
-        &causes::ALL,
+        causes::all(),
         header.coverage.clone().of_release(&header.kernel),
+        header.dropwatch_capture > OLDEST,
     );
     let printer = printer(Clock {
         offset_ns: header.offset_ns,
     });
-    let mut session = Session::new(engine, printer, explain, selection, None);
+    let wanted = Wanted {
+        explain,
+        selection,
+        count: None,
+    };
+    let mut session = Session::new(engine, printer, wanted);
     session.start(&Start {
-        causes: causes::ALL
+        causes: causes::root()
             .iter()
             .map(|c| (c.id(), c.blind(&header.coverage)))
             .collect(),
@@ -90,7 +96,7 @@ pub fn replay(
             return Err(unreadable(name, &format!("line {number}: {error}")));
         }
         match serde_json::from_str(&line) {
-            Ok(line) => replayed.line(line, &mut session)?,
+            Ok(event) => replayed.event(event, &mut session)?,
             Err(error) => cut = Some((number + 2, error)),
         }
     }
@@ -108,56 +114,25 @@ fn unreadable(name: &str, what: &str) -> anyhow::Error {
 #[derive(Default)]
 struct Replayed {
     last_ns: u64,
-    end: Option<(u64, f64, Ledger)>,
+    end: Option<Event>,
 }
 
 impl Replayed {
-    fn line(&mut self, line: Line, session: &mut Session) -> Result<()> {
-        match line {
-            Line::Drop(drop) => {
-                self.pass(drop.time_ns, session)?;
-                session.dropped(drop)?;
-            }
-            Line::SysctlWrite(write) => {
-                self.pass(write.time_ns, session)?;
-                session.sysctl_write(write)?;
-            }
-            Line::IpvsReply(reply) => {
-                self.pass(reply.time_ns, session)?;
-                session.ipvs_reply(reply)?;
-            }
-            Line::IpvsReset(reset) => {
-                self.pass(reset.time_ns, session)?;
-                session.ipvs_reset(reset)?;
-            }
-            Line::Probe { time_ns, status } => {
-                self.pass(time_ns, session)?;
-                session.probe(status, time_ns)?;
-            }
-            Line::Fact { time_ns, key, fact } => {
-                self.pass(time_ns, session)?;
-                session.fact(key, fact, time_ns)?;
-            }
-            Line::End {
-                time_ns,
-                seconds,
-                ledger,
-            } => {
-                self.last_ns = time_ns;
-                self.end = Some((time_ns, seconds, ledger));
-            }
+    fn event(&mut self, event: Event, session: &mut Session) -> Result<()> {
+        let time_ns = event.time_ns();
+        if let Event::End { .. } = event {
+            self.last_ns = time_ns;
+            self.end = Some(event);
+            return Ok(());
         }
-        // The facts are in the capture; nobody is asked.
-        session.questions().clear();
-        Ok(())
-    }
-
-    /// Records of several CPUs are not strictly in order: time only goes forward.
-    fn pass(&mut self, time_ns: u64, session: &mut Session) -> Result<()> {
+        // Records of several CPUs are not strictly in order: time only goes forward.
         if time_ns > self.last_ns {
             self.last_ns = time_ns;
             session.advance(time_ns)?;
         }
+        session.take(&event)?;
+        // The facts are in the capture; nobody is asked.
+        session.questions().clear();
         Ok(())
     }
 }

@@ -1,103 +1,106 @@
 //! One session, live or replayed: events in, judged, selected, printed and recorded.
 
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 
 use anyhow::{Context as _, Result};
 
 use crate::{
-    correlate::{
-        case::Repeat,
-        engine::{Engine, Output},
-        follow::Update,
-    },
+    correlate::engine::{Engine, Output},
+    event::Event,
     facts::{Fact, FactKey},
-    model::{
-        anchor::Drop,
-        coverage::ProbeStatus,
-        evidence::SysctlWrite,
-        ipvs::{IpvsReply, IpvsReset},
-    },
-    output::{
-        Counted, Printer, Selection, Start, Summary,
-        capture::{Line, Writer},
-    },
+    model::{anchor::Drop, counts::Counted},
+    output::{Names, Selection, Sink, Start, Summary},
     stats::Ledger,
 };
+
+/// How long a line waits for the name of its namespace.
+const NAME_PATIENCE_NS: u64 = 200_000_000;
+
+/// Most lines that wait.
+const MOST_HELD: usize = 4096;
+
+/// What is shown, and how much of it.
+#[derive(Clone, Debug, Default)]
+pub struct Wanted {
+    /// Cases with explanations, rather than drops.
+    pub explain: bool,
+    /// Which cases.
+    pub selection: Selection,
+    /// Shown drops or cases to stop after.
+    pub count: Option<u64>,
+}
+
+/// What was taken and what became of it: the reader's half of the ledger.
+#[derive(Clone, Copy, Debug, Default)]
+struct Taken {
+    received: u64,
+    undecodable: u64,
+    route_queries: u64,
+    shown: u64,
+    deselected: u64,
+    refusals: u64,
+}
 
 /// A session.
 pub struct Session {
     engine: Engine,
-    printer: Box<dyn Printer>,
-    recorder: Option<Writer>,
-    explain: bool,
-    selection: Selection,
-    /// Shown drops or cases to stop after.
-    count: Option<u64>,
+    printer: Box<dyn Sink>,
+    recorder: Option<Box<dyn Sink>>,
+    wanted: Wanted,
     told: u64,
     asked: Vec<FactKey>,
-    /// Cases that the selection leaves out.
-    hidden: HashSet<u32>,
-    received: u64,
-    undecodable: u64,
-    route_queries: u64,
-    refusals: u64,
-    shown: u64,
+    taken: Taken,
+    names: Names,
+    /// Namespaces whose names were asked and not told yet.
+    naming: HashSet<u32>,
+    /// Drops whose lines wait for a name, oldest first.
+    held: VecDeque<Box<Drop>>,
     out: Vec<Output>,
 }
 
 impl Session {
-    /// A session; `count` is a limit on shown drops or, when explaining, cases.
+    /// A session.
     #[must_use]
-    pub fn new(
-        engine: Engine,
-        printer: Box<dyn Printer>,
-        explain: bool,
-        selection: Selection,
-        count: Option<u64>,
-    ) -> Self {
+    pub fn new(engine: Engine, printer: Box<dyn Sink>, wanted: Wanted) -> Self {
         Self {
             engine,
             printer,
             recorder: None,
-            explain,
-            selection,
-            count,
+            wanted,
             told: 0,
             asked: Vec::new(),
-            hidden: HashSet::new(),
-            received: 0,
-            undecodable: 0,
-            route_queries: 0,
-            refusals: 0,
-            shown: 0,
+            taken: Taken::default(),
+            names: Names::default(),
+            naming: HashSet::new(),
+            held: VecDeque::new(),
             out: Vec::new(),
         }
     }
 
     /// Records everything from now on.
-    pub fn record(&mut self, recorder: Writer) {
+    pub fn record(&mut self, recorder: Box<dyn Sink>) {
         self.recorder = Some(recorder);
     }
 
     /// Whether the wanted count is reached.
     #[must_use]
     pub fn done(&self) -> bool {
-        self.count.is_some_and(|count| self.told >= count)
+        self.wanted.count.is_some_and(|count| self.told >= count)
     }
 
     /// Drop records taken so far.
     #[must_use]
     pub fn received(&self) -> u64 {
-        self.received
+        self.taken.received
     }
 
     /// Drops so far whose source was refused.
     #[must_use]
     pub fn refusals(&self) -> u64 {
-        self.refusals
+        self.taken.refusals
     }
 
-    /// Whether cases wait for facts.
+    /// Whether judgements wait for facts.
     #[must_use]
     pub fn waiting(&self) -> bool {
         self.engine.waiting() > 0
@@ -113,100 +116,125 @@ impl Session {
         self.printer.start(start).context("writing output")
     }
 
-    /// Takes a drop.
-    pub fn dropped(&mut self, drop: Box<Drop>) -> Result<()> {
-        self.received += 1;
-        if drop.is_route_query() {
-            self.route_queries += 1;
-            return Ok(());
+    /// Whether drops are judged: a recording holds the facts for a later explanation, so it judges too.
+    fn judges(&self) -> bool {
+        self.wanted.explain || self.recorder.is_some()
+    }
+
+    /// Takes what happened.
+    pub fn take(&mut self, event: &Event) -> Result<()> {
+        let time_ns = event.time_ns();
+        if let Event::Drop(drop) = event {
+            self.taken.received += 1;
+            if drop.is_route_query() {
+                self.taken.route_queries += 1;
+                return Ok(());
+            }
+            self.taken.refusals += u64::from(drop.source_check.is_some());
         }
-        self.refusals += u64::from(drop.source_check.is_some());
-        self.keep(|| Line::Drop(drop.clone()))?;
-        if !self.explain && !self.done() {
-            self.printer.dropped(&drop).context("writing output")?;
-            self.shown += 1;
-            self.told += 1;
+        if let Some(recorder) = &mut self.recorder {
+            recorder
+                .event(event, &self.names)
+                .context("writing the capture")?;
         }
-        // A recording holds the facts for a later explanation, so it judges too.
-        if self.explain || self.recorder.is_some() {
-            let time_ns = drop.time_ns;
-            self.engine.dropped(drop, &mut self.out);
+        if let Event::Fact {
+            key: FactKey::Netns { netns },
+            fact,
+            ..
+        } = event
+        {
+            let name = match fact {
+                Fact::Netns(known) => known.name.clone(),
+                _ => None,
+            };
+            self.names.learn(*netns, name);
+            self.naming.remove(netns);
+        }
+        self.list(event)?;
+        if self.judges() {
+            self.engine.take(event, &mut self.out);
             self.handle(time_ns)?;
         }
         Ok(())
     }
 
-    /// Takes a record that could not be decoded.
-    pub fn undecodable(&mut self) -> Result<()> {
-        self.received += 1;
-        self.undecodable += 1;
-        log::warn!(
-            "a record could not be decoded ({} so far)",
-            self.undecodable
-        );
+    /// What is printed of an event by itself.
+    fn list(&mut self, event: &Event) -> Result<()> {
+        match event {
+            Event::Drop(drop) if !self.wanted.explain => {
+                let netns = drop.netns;
+                let known = netns == 0 || self.names.is_known(netns);
+                if !known && self.naming.insert(netns) {
+                    self.asked.push(FactKey::Netns { netns });
+                }
+                self.held.push_back(drop.clone());
+                self.release(drop.time_ns)
+            }
+            Event::Fact {
+                key: FactKey::Netns { .. },
+                ..
+            } => self.release(event.time_ns()),
+            Event::IpvsReply(_) if self.wanted.explain || self.done() => Ok(()),
+            // Writing what is there already changes nothing: it is remembered, but not worth a line.
+            Event::SysctlWrite(write) if write.old == write.new => Ok(()),
+            Event::IpvsReply(_) | Event::SysctlWrite(_) | Event::Probe { .. } => self.print(event),
+            _ => Ok(()),
+        }
+    }
+
+    /// Prints the lines whose namespaces' names are known, or not known in time.
+    fn release(&mut self, now_ns: u64) -> Result<()> {
+        while let Some(first) = self.held.front() {
+            let late = first.time_ns.saturating_add(NAME_PATIENCE_NS) <= now_ns
+                || self.held.len() > MOST_HELD;
+            if late {
+                // Nobody waits for it a second time.
+                self.naming.remove(&first.netns);
+                if !self.names.is_known(first.netns) {
+                    self.names.learn(first.netns, None);
+                }
+            } else if self.naming.contains(&first.netns) {
+                break;
+            }
+            let Some(first) = self.held.pop_front() else {
+                break;
+            };
+            self.print_drop(&first)?;
+        }
         Ok(())
     }
 
-    /// Takes a sysctl write.
-    pub fn sysctl_write(&mut self, write: SysctlWrite) -> Result<()> {
-        self.keep(|| Line::SysctlWrite(write.clone()))?;
-        // Writing what is there already changes nothing; it is remembered, but not worth a line.
-        if write.old != write.new {
-            self.printer
-                .sysctl_write(&write)
-                .context("writing output")?;
+    fn print_drop(&mut self, drop: &Drop) -> Result<()> {
+        if self.done() {
+            self.taken.deselected += 1;
+            return Ok(());
         }
-        self.engine.sysctl_write(write);
-        Ok(())
+        self.taken.shown += 1;
+        self.told += 1;
+        self.print(&Event::Drop(Box::new(drop.clone())))
     }
 
-    /// Takes an anomaly of IPVS.
-    pub fn ipvs_reply(&mut self, reply: Box<IpvsReply>) -> Result<()> {
-        self.keep(|| Line::IpvsReply(reply.clone()))?;
-        if !self.explain && !self.done() {
-            self.printer.ipvs_reply(&reply).context("writing output")?;
-        }
-        let time_ns = reply.time_ns;
-        self.engine.ipvs_reply(reply, &mut self.out);
-        self.handle(time_ns)
-    }
-
-    /// Takes a reset that such an anomaly earned.
-    pub fn ipvs_reset(&mut self, reset: IpvsReset) -> Result<()> {
-        self.keep(|| Line::IpvsReset(reset.clone()))?;
-        let time_ns = reset.time_ns;
-        self.engine.ipvs_reset(reset, &mut self.out);
-        self.handle(time_ns)
-    }
-
-    /// Takes the news of a probe: its module was loaded.
-    pub fn probe(&mut self, status: ProbeStatus, time_ns: u64) -> Result<()> {
-        self.keep(|| Line::Probe {
-            time_ns,
-            status: status.clone(),
-        })?;
+    fn print(&mut self, event: &Event) -> Result<()> {
         self.printer
-            .probe(&status, time_ns)
-            .context("writing output")?;
-        self.engine.probe(status);
-        Ok(())
+            .event(event, &self.names)
+            .context("writing output")
     }
 
-    /// Takes an answer.
-    pub fn fact(&mut self, key: FactKey, fact: Fact, time_ns: u64) -> Result<()> {
-        self.keep(|| Line::Fact {
-            time_ns,
-            key: key.clone(),
-            fact: fact.clone(),
-        })?;
-        self.engine.fact(key, fact, time_ns, &mut self.out);
-        self.handle(time_ns)
+    /// Takes a drop record that could not be decoded.
+    pub fn undecodable(&mut self) {
+        self.taken.received += 1;
+        self.taken.undecodable += 1;
+        let so_far = self.taken.undecodable;
+        log::warn!("a record could not be decoded ({so_far} so far)");
     }
 
     /// Lets time pass.
     pub fn advance(&mut self, time_ns: u64) -> Result<()> {
-        self.engine.advance(time_ns, &mut self.out);
-        self.handle(time_ns)?;
+        self.release(time_ns)?;
+        if self.judges() {
+            self.engine.advance(time_ns, &mut self.out);
+            self.handle(time_ns)?;
+        }
         self.flush()
     }
 
@@ -215,7 +243,7 @@ impl Session {
         self.printer.flush().context("writing output")
     }
 
-    /// The end. `ledger` holds the kernel's half.
+    /// The end of a live session. `ledger` holds the kernel's half.
     pub fn finish(
         &mut self,
         time_ns: u64,
@@ -223,67 +251,89 @@ impl Session {
         mut ledger: Ledger,
         drops: Vec<Counted>,
     ) -> Result<()> {
-        ledger.received = self.received;
-        ledger.undecodable = self.undecodable;
-        ledger.route_queries = self.route_queries;
-        let mut cases = self.engine.finish(time_ns, &mut self.out);
-        // Even past the wanted count: these drops were received and belong to the ledger.
-        self.handle(time_ns)?;
-        cases.retain(|c| !self.hidden.contains(&c.case));
-        if self.explain {
-            self.shown = cases.iter().map(|c| c.drops).sum();
-        } else {
-            cases.clear();
-        }
-        ledger.shown = self.shown;
-        let told = self.undecodable + self.route_queries + self.shown;
-        ledger.deselected = self.received.saturating_sub(told);
+        self.close(time_ns)?;
+        ledger.received = self.taken.received;
+        ledger.undecodable = self.taken.undecodable;
+        ledger.route_queries = self.taken.route_queries;
+        ledger.deselected = self.taken.deselected;
+        ledger.shown = self.taken.shown;
         ledger.close();
-        self.keep(|| Line::End {
+        let end = Event::End {
             time_ns,
             seconds,
             ledger: ledger.clone(),
-        })?;
-        if let Some(recorder) = &mut self.recorder {
-            recorder.flush().context("writing the capture")?;
-        }
-        let summary = Summary {
-            time_ns,
-            seconds,
-            ledger: Some(ledger),
-            cases,
-            drops,
+            drops: drops.clone(),
         };
-        self.printer.summary(&summary).context("writing output")
+        if let Some(recorder) = &mut self.recorder {
+            recorder
+                .event(&end, &self.names)
+                .and_then(|()| recorder.flush())
+                .context("writing the capture")?;
+        }
+        self.summary(time_ns, seconds, Some(ledger), drops)
     }
 
-    /// The end of a replay, with the recorded ledger.
-    pub fn finish_replay(&mut self, end: Option<(u64, f64, Ledger)>, last_ns: u64) -> Result<()> {
-        let (time_ns, seconds, ledger) = match end {
-            Some((time_ns, seconds, ledger)) => (time_ns, seconds, Some(ledger)),
-            None => (last_ns, 0.0, None),
-        };
-        let mut cases = self.engine.finish(time_ns, &mut self.out);
-        self.handle(time_ns)?;
-        cases.retain(|c| !self.hidden.contains(&c.case));
-        if !self.explain {
-            cases.clear();
+    /// The end of a replay, with what the recording ended with.
+    pub fn finish_replay(&mut self, end: Option<Event>, last_ns: u64) -> Result<()> {
+        match end {
+            Some(Event::End {
+                time_ns,
+                seconds,
+                ledger,
+                drops,
+            }) => {
+                if ledger.all_in_detail() {
+                    self.engine.nothing_lost();
+                }
+                self.close(time_ns)?;
+                self.summary(time_ns, seconds, Some(ledger), drops)
+            }
+            _ => {
+                self.close(last_ns)?;
+                self.summary(last_ns, 0.0, None, Vec::new())
+            }
         }
+    }
+
+    /// Judges and prints what is still open. Even past the wanted count: these drops were received and belong to the
+    /// ledger.
+    fn close(&mut self, time_ns: u64) -> Result<()> {
+        self.release(u64::MAX)?;
+        if self.judges() {
+            self.engine.finish(time_ns, &mut self.out);
+            self.handle(time_ns)?;
+        }
+        if self.wanted.explain {
+            let (shown, hidden) = self.engine.drops();
+            self.taken.shown += shown;
+            self.taken.deselected += hidden;
+        }
+        Ok(())
+    }
+
+    fn summary(
+        &mut self,
+        time_ns: u64,
+        seconds: f64,
+        ledger: Option<Ledger>,
+        drops: Vec<Counted>,
+    ) -> Result<()> {
+        let explain = self.wanted.explain;
         let summary = Summary {
             time_ns,
             seconds,
             ledger,
-            cases,
-            drops: Vec::new(),
+            cases: if explain {
+                self.engine.tallies()
+            } else {
+                Vec::new()
+            },
+            closed: self.engine.closed(),
+            drops,
         };
-        self.printer.summary(&summary).context("writing output")
-    }
-
-    fn keep(&mut self, line: impl FnOnce() -> Line) -> Result<()> {
-        match &mut self.recorder {
-            Some(recorder) => recorder.line(&line()).context("writing the capture"),
-            None => Ok(()),
-        }
+        self.printer
+            .summary(&summary, &self.names)
+            .context("writing output")
     }
 
     /// Does what the engine wants.
@@ -291,36 +341,33 @@ impl Session {
         for output in std::mem::take(&mut self.out) {
             match output {
                 Output::Ask(key) => self.asked.push(key),
-                Output::Told(told) => {
-                    if !self.selection.shows(told.cause) || self.done() {
-                        self.hidden.insert(told.case);
-                    } else if self.explain {
+                Output::Renewed(netns) => self.names.forget(netns),
+                Output::Report(report) => {
+                    if !self.wanted.selection.shows(report.cause) || self.done() {
+                        self.engine.hide(report.case);
+                    } else if self.wanted.explain {
                         self.told += 1;
-                        self.printer.told(&told).context("writing output")?;
+                        self.printer
+                            .report(&report, &self.names)
+                            .context("writing output")?;
                     }
                 }
-                Output::Repeat(repeat) => self.repeat(&repeat, time_ns)?,
-                Output::Update(update) => self.update(&update, time_ns)?,
+                Output::Repeat(repeat) => {
+                    if self.wanted.explain && !self.engine.is_hidden(repeat.case) {
+                        self.printer
+                            .repeat(&repeat, time_ns)
+                            .context("writing output")?;
+                    }
+                }
+                Output::Update(update) => {
+                    if self.wanted.explain && !self.engine.is_hidden(update.case) {
+                        self.printer
+                            .update(&update, time_ns)
+                            .context("writing output")?;
+                    }
+                }
             }
         }
         Ok(())
-    }
-
-    fn update(&mut self, update: &Update, time_ns: u64) -> Result<()> {
-        if !self.explain || self.hidden.contains(&update.case) {
-            return Ok(());
-        }
-        self.printer
-            .update(update, time_ns)
-            .context("writing output")
-    }
-
-    fn repeat(&mut self, repeat: &Repeat, time_ns: u64) -> Result<()> {
-        if !self.explain || self.hidden.contains(&repeat.case) {
-            return Ok(());
-        }
-        self.printer
-            .repeat(repeat, time_ns)
-            .context("writing output")
     }
 }

@@ -54,6 +54,12 @@ pub struct Ledger {
 }
 
 impl Ledger {
+    /// Whether every drop that was seen came in detail.
+    #[must_use]
+    pub fn all_in_detail(&self) -> bool {
+        self.suppressed + self.lost_ring_full + self.keys_full == 0
+    }
+
     /// Does the sums: everything seen went somewhere, and everything put into the ring was read.
     pub fn close(&mut self) {
         let kernel = self.filtered + self.not_packet + self.suppressed + self.lost_ring_full;

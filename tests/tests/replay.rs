@@ -11,6 +11,7 @@ use std::io;
 
 use dropwatch::output::Selection;
 use dropwatch::output::json::Json;
+use dropwatch::output::lines::Terminal;
 use dropwatch::output::text::Text;
 use dropwatch::replay::replay;
 use serde_json::Value;
@@ -41,11 +42,11 @@ fn recorded_captures_are_judged_as_blessed() {
     let mut wrong = Vec::new();
     for capture in captures() {
         let text = output(&capture, true, |out, clock| {
-            Box::new(Text::new(out, clock, false))
+            Box::new(Text::new(out, clock, Terminal::default()))
         });
         let json = output(&capture, true, |out, clock| Box::new(Json::new(out, clock)));
         let list = output(&capture, false, |out, clock| {
-            Box::new(Text::new(out, clock, false))
+            Box::new(Text::new(out, clock, Terminal::default()))
         });
         for (kind, found) in [
             ("explain.txt", text),
@@ -108,7 +109,7 @@ fn a_capture_that_was_cut_short_is_judged_as_far_as_it_goes() {
         .find(|c| c.ends_with("loose_no_address.jsonl"))
         .expect("the incident");
     let text = output_of_cut(&capture, true, |out, clock| {
-        Box::new(Text::new(out, clock, false))
+        Box::new(Text::new(out, clock, Terminal::default()))
     });
     assert!(text.contains("rp_filter:"), "{text}");
     assert!(text.contains("cut short"), "{text}");
@@ -118,7 +119,7 @@ fn a_capture_that_was_cut_short_is_judged_as_far_as_it_goes() {
 fn other_files_are_refused_with_one_line() {
     for bad in ["", "{}", "PK\u{3}\u{4}", "{\"dropwatch_capture\":99}"] {
         let error = replay("bad", bad.as_bytes(), true, Selection::default(), |clock| {
-            Box::new(Text::new(io::sink(), clock, false))
+            Box::new(Text::new(io::sink(), clock, Terminal::default()))
         })
         .expect_err("not a capture");
         assert_eq!(dropwatch::exit::code(&error), 5);

@@ -1,7 +1,7 @@
 //! A live session: attach, read, judge, print, detach.
 
 use std::{
-    io::{self, BufWriter, IsTerminal as _, Stdout},
+    io::{self, BufWriter, Stdout},
     thread,
     time::{Duration, Instant},
 };
@@ -16,6 +16,7 @@ use tokio::{
 
 use self::{
     lookup_watch::LookupWatch,
+    losses::Losses,
     ready_file::ReadyFile,
     sources::{Sources, baseline},
 };
@@ -23,31 +24,36 @@ use crate::{
     attach::load::Attached,
     causes,
     cli::Format,
+    clock::monotonic_ns,
     config::Config,
     correlate::engine::Engine,
+    event::Event,
     facts::{
         Fact, FactKey,
         reader::{Reader, follow::Follower},
         sysctl_files,
     },
     ingest::{
-        decode::{Decoder, Event, Pending},
+        decode::{self, Decoder, Pending},
         live::Live,
     },
     kernel::{caps, modules::LoadedModules, symbols::Symbols},
     memory,
+    model::counts::Counted,
     output::{
-        Counted, Printer, Start,
+        Sink, Start,
         capture::{self, Header},
-        clock::{Clock, monotonic_ns},
+        clock::Clock,
         json::Json,
+        lines::Terminal,
         text::Text,
     },
-    session::Session,
+    session::{Session, Wanted},
     stats::{Counters, Ledger, recursion_misses},
 };
 
 mod lookup_watch;
+mod losses;
 pub mod open;
 mod ready_file;
 mod sources;
@@ -101,17 +107,19 @@ async fn live(config: &Config) -> Result<()> {
         follower: Follower::new(answer),
     };
     let mut session = Session::new(
-        Engine::new(&causes::ALL, attached.coverage.clone()),
+        Engine::new(causes::all(), attached.coverage.clone(), true),
         printer(config.format, clock),
-        config.explain,
-        config.selection.clone(),
-        config.count,
+        Wanted {
+            explain: config.explain,
+            selection: config.selection.clone(),
+            count: config.count,
+        },
     );
     if let Some(path) = &config.record {
         let header = header(&start, clock);
         let writer = capture::Writer::create(path, &header)
             .with_context(|| format!("--record {}", path.display()))?;
-        session.record(writer);
+        session.record(Box::new(writer));
     }
     session.start(&start)?;
     if config.explain || config.record.is_some() {
@@ -130,6 +138,7 @@ async fn live(config: &Config) -> Result<()> {
     memory::release();
 
     let mut watch = LookupWatch::default();
+    let mut losses = Losses::default();
     let mut loaded = LoadedModules::read();
     let deadline = config.duration.map(|d| tokio::time::Instant::now() + d);
     let mut tick = interval(TICK);
@@ -142,7 +151,7 @@ async fn live(config: &Config) -> Result<()> {
             _ = terminate.recv() => break,
             () = until(deadline) => break,
             Some((key, fact)) = answered.recv() => {
-                session.fact(key, fact, monotonic_ns())?;
+                session.take(&Event::Fact { time_ns: monotonic_ns(), key, fact })?;
                 session.flush()?;
             }
             _ = tick.tick() => {
@@ -155,7 +164,10 @@ async fn live(config: &Config) -> Result<()> {
                     decoder.renew(symbols_aside());
                 }
                 for status in news {
-                    session.probe(status, monotonic_ns())?;
+                    session.take(&Event::Probe { time_ns: monotonic_ns(), status })?;
+                }
+                if let Some(tick) = losses.tick(&counters)? {
+                    session.take(&tick)?;
                 }
                 session.advance(monotonic_ns())?;
             }
@@ -180,6 +192,9 @@ async fn live(config: &Config) -> Result<()> {
         lost_recursion: recursion,
         ..counters.ledger()?
     };
+    if let Some(tick) = losses.last(&counters)? {
+        session.take(&tick)?;
+    }
     let drops = counted(&counters, &decoder);
     log::debug!("counted");
     // Whole milliseconds: more would be noise, and would not survive a capture to the last digit.
@@ -203,7 +218,7 @@ fn start(attached: &Attached) -> Start {
         time_ns: monotonic_ns(),
         kernel: caps::release(),
         netns: caps::own_netns(),
-        causes: causes::ALL
+        causes: causes::root()
             .iter()
             .map(|c| (c.id(), c.blind(&coverage)))
             .collect(),
@@ -225,11 +240,11 @@ fn header(start: &Start, clock: Clock) -> Header {
 
 /// A printer to stdout.
 #[must_use]
-pub fn printer(format: Format, clock: Clock) -> Box<dyn Printer> {
+pub fn printer(format: Format, clock: Clock) -> Box<dyn Sink> {
     let out: BufWriter<Stdout> = BufWriter::with_capacity(1 << 16, io::stdout());
     match format {
         Format::Json => Box::new(Json::new(out, clock)),
-        Format::Text => Box::new(Text::new(out, clock, io::stdout().is_terminal())),
+        Format::Text => Box::new(Text::new(out, clock, Terminal::of_stdout())),
     }
 }
 
@@ -250,14 +265,18 @@ fn read(ring: &mut Live, decoder: &Decoder, session: &mut Session) -> Result<()>
     session.flush()
 }
 
-fn take(entry: Option<Event>, session: &mut Session) -> Result<()> {
-    match entry {
-        Some(Event::Drop(drop)) => session.dropped(drop),
-        Some(Event::SysctlWrite(write)) => session.sysctl_write(write),
-        Some(Event::IpvsReply(reply)) => session.ipvs_reply(reply),
-        Some(Event::IpvsReset(reset)) => session.ipvs_reset(*reset),
-        None => session.undecodable(),
-    }
+fn take(entry: Option<decode::Event>, session: &mut Session) -> Result<()> {
+    let event = match entry {
+        Some(decode::Event::Drop(drop)) => Event::Drop(drop),
+        Some(decode::Event::SysctlWrite(write)) => Event::SysctlWrite(write),
+        Some(decode::Event::IpvsReply(reply)) => Event::IpvsReply(reply),
+        Some(decode::Event::IpvsReset(reset)) => Event::IpvsReset(*reset),
+        None => {
+            session.undecodable();
+            return Ok(());
+        }
+    };
+    session.take(&event)
 }
 
 /// Programs may still be running on other CPUs for a moment after they were detached.
@@ -294,7 +313,9 @@ async fn last_answers(
             return Ok(());
         }
         tokio::select! {
-            Some((key, fact)) = answered.recv() => session.fact(key, fact, monotonic_ns())?,
+            Some((key, fact)) = answered.recv() => {
+                session.take(&Event::Fact { time_ns: monotonic_ns(), key, fact })?;
+            }
             () = sleep_until(deadline) => return Ok(()),
         }
     }

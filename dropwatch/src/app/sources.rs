@@ -6,11 +6,12 @@ use anyhow::{Context as _, Result};
 use tokio::{sync::mpsc::UnboundedReceiver, time::timeout};
 
 use crate::{
+    clock::monotonic_ns,
+    event::Event,
     facts::{
         Fact, FactKey,
         reader::{Reader, follow::Follower},
     },
-    output::clock::monotonic_ns,
     session::Session,
 };
 
@@ -68,7 +69,11 @@ pub async fn baseline<A: FnMut(FactKey, Fact) + Send + 'static>(
             continue;
         }
         open -= 1;
-        session.fact(key, fact, monotonic_ns())?;
+        session.take(&Event::Fact {
+            time_ns: monotonic_ns(),
+            key,
+            fact,
+        })?;
     }
     Ok(())
 }

@@ -1,72 +1,154 @@
-//! A case: drops, or anomalies with what they lead to, that have one explanation.
+//! A case: drops, or anomalies with what they lead to, of which one explanation is true.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashMap};
 
 use serde::Serialize;
 
-use super::follow::{Fates, Outcomes};
+use super::{
+    follow::{Fates, Outcomes},
+    touched::{Device, Flow, Touched},
+};
 use crate::{
-    causes::Subject,
-    facts::FactKey,
-    model::{anchor::Anchor, explanation::Explanation},
+    judge::Key,
+    model::{
+        anchor::Anchor,
+        counts::{Kind, KindCount},
+        explanation::Explanation,
+    },
 };
 
-/// What tells cases apart: the first cause that claims the anchor (none for plain ones), and its subject.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct CaseKey {
-    /// Index in the list of causes; the list's length for plain drops.
-    pub cause: usize,
-    /// The cause's own numbers.
-    pub subject: Subject,
+/// Most of the kernel's kinds that a case remembers having drops of.
+const MOST_KINDS: usize = 256;
+
+/// What tells cases apart.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum CaseKey {
+    /// The answer's own key, in a namespace.
+    Answer {
+        /// The namespace.
+        netns: NetnsId,
+        /// Id of the cause.
+        cause: &'static str,
+        /// The cause's key.
+        key: Key,
+    },
+    /// All but the first answers of a family.
+    Rest {
+        /// The namespace.
+        netns: NetnsId,
+        /// What they have in common.
+        family: Key,
+    },
+    /// What there was no room for.
+    Overflow,
 }
 
-/// A case in the making or told.
+/// A network namespace: numbers are given to another one when their owner is gone, cookies are not.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct NetnsId {
+    /// Inode number.
+    pub inum: u32,
+    /// `net->net_cookie`; 0 where the kernel has none.
+    pub cookie: u64,
+}
+
+/// What was seen of something, in detail.
+#[derive(Clone, Debug, Default)]
+pub struct Seen {
+    /// Anchors of the first one's sort.
+    pub total: u64,
+    /// Dropped packets: all anchors, or what anomalies led to.
+    pub drops: u64,
+    /// Devices and flows.
+    pub touched: Touched,
+    /// The kinds that the kernel counted these drops under, with how many of them.
+    pub kinds: BTreeMap<Kind, u64>,
+}
+
+impl Seen {
+    /// Takes an anchor; `of_sort` says whether it is of the first one's sort.
+    pub fn add(&mut self, anchor: &Anchor, of_sort: bool) {
+        self.total += u64::from(of_sort);
+        if let Some(drop) = anchor.drop() {
+            self.drops += 1;
+            self.touched.add(drop);
+            self.of_kind(Kind::of(drop), 1);
+        }
+    }
+
+    /// Takes what another one saw.
+    pub fn merge(&mut self, other: Self) {
+        self.total += other.total;
+        self.drops += other.drops;
+        self.touched.merge(other.touched);
+        for (kind, count) in other.kinds {
+            self.of_kind(kind, count);
+        }
+    }
+
+    fn of_kind(&mut self, kind: Kind, count: u64) {
+        if self.kinds.len() < MOST_KINDS || self.kinds.contains_key(&kind) {
+            *self.kinds.entry(kind).or_default() += count;
+        }
+    }
+}
+
+/// An explained case.
 #[derive(Debug)]
 pub struct Case {
-    /// Number, from 1, in the order of first anchors.
+    /// Number, from 1, in the order of the explanations.
     pub number: u32,
-    /// The first anchor.
-    pub first: Anchor,
-    /// Anchors of its kind so far.
-    pub total: u64,
-    /// Those that the user has been told of.
+    /// What tells it from others.
+    pub key: CaseKey,
+    /// The cause; `None` for a plain one.
+    pub cause: Option<&'static str>,
+    /// Title of the explanation.
+    pub title: String,
+    /// Whether its first anchor is a dropped packet.
+    pub of_drops: bool,
+    /// What was seen of it.
+    pub seen: Seen,
+    /// Anchors that the user has been told of.
     pub told: u64,
-    /// Dropped packets so far: all anchors, or what the anomalies led to.
-    pub drops: u64,
-    /// Whether it was explained.
-    pub state: State,
+    /// Whether the options leave it out of the output.
+    pub hidden: bool,
+    /// When its last anchor came, `CLOCK_MONOTONIC`, nanoseconds.
+    pub last_ns: u64,
+    /// When the last line about it was due.
+    pub line_ns: u64,
+    /// Pause before the next line.
+    pub pause_ns: u64,
     /// What became of the connections that lost a packet.
     pub fates: Fates,
 }
 
-/// How far a case is.
-#[derive(Debug)]
-pub enum State {
-    /// Facts are being read.
-    Waiting {
-        /// Judged with what is there then.
-        until_ns: u64,
-        /// Questions asked so far.
-        asked: HashSet<FactKey>,
-        /// To be judged again at this time, should no answer come before.
-        wake_ns: Option<u64>,
-    },
-    /// Explained.
-    Told {
-        /// The cause.
-        cause: Option<&'static str>,
-        /// Title of the explanation.
-        title: String,
-        /// When the last line about it was due.
-        line_ns: u64,
-        /// Pause before the next line.
-        pause_ns: u64,
-    },
+/// How many there were, as far as that is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Numbers {
+    /// Seen in detail.
+    pub total: u64,
+    /// All there were, if every one of them was seen in detail.
+    pub exact: Option<u64>,
+    /// If not: all drops of the kinds (reason, place, device, namespace) that these belong to, by the kernel's exact
+    /// counters; other cases may have a part in them.
+    pub of_kind: Option<u64>,
 }
 
-/// An explained case.
+impl Numbers {
+    /// As a phrase: `12`, or `at least 12 of 3000 of this kind`.
+    #[must_use]
+    pub fn text(&self) -> String {
+        match (self.exact, self.of_kind) {
+            (Some(exact), _) => exact.to_string(),
+            (None, Some(all)) => format!("at least {} of {all} of this kind", self.total),
+            (None, None) => format!("at least {}", self.total),
+        }
+    }
+}
+
+/// A case that was explained just now.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Told {
+pub struct Report {
     /// Case number.
     pub case: u32,
     /// The cause; `None` for a plain drop.
@@ -91,10 +173,13 @@ pub struct Repeat {
     /// Title of the explanation.
     #[serde(skip)]
     pub title: String,
-    /// New ones.
+    /// New ones, in detail.
     pub count: u64,
     /// All so far.
-    pub total: u64,
+    #[serde(flatten)]
+    pub numbers: Numbers,
+    /// On so many devices so far.
+    pub devices: usize,
 }
 
 /// A line of the summary.
@@ -106,10 +191,139 @@ pub struct Tally {
     pub cause: Option<&'static str>,
     /// Title of the explanation.
     pub title: String,
-    /// All drops of it; of an anomaly, how often it happened.
-    pub total: u64,
-    /// All dropped packets of it, those that an anomaly led to included.
+    /// How many: drops, or of an anomaly how often it happened.
+    #[serde(flatten)]
+    pub numbers: Numbers,
+    /// All dropped packets of it that came in detail, those that an anomaly led to included.
     pub drops: u64,
+    /// Devices, the one with most drops first.
+    pub devices: Vec<DeviceCount>,
+    /// Flows, the one with most drops first.
+    pub flows: Vec<FlowCount>,
+    /// Drops of further devices, which are too many to be told apart.
+    pub other_devices: u64,
+    /// Drops of further flows.
+    pub other_flows: u64,
     /// What became of its connections; `None` for causes that follow none.
     pub outcomes: Option<Outcomes>,
+}
+
+/// Drops on a device.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct DeviceCount {
+    /// The device.
+    #[serde(flatten)]
+    pub device: Device,
+    /// Drops, in detail.
+    pub count: u64,
+}
+
+/// Drops of a flow.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct FlowCount {
+    /// The flow.
+    #[serde(flatten)]
+    pub flow: Flow,
+    /// Drops, in detail.
+    pub count: u64,
+}
+
+/// The kernel's exact counts of kinds that did not all come in detail.
+#[derive(Debug, Default)]
+pub struct Losses {
+    kinds: HashMap<Kind, u64>,
+    /// There were drops under no kind.
+    keyless: bool,
+    /// Whether this is told at all: older captures do not.
+    known: bool,
+}
+
+impl Losses {
+    /// Of a run; `known` says whether it tells of every kind that lost detail.
+    #[must_use]
+    pub fn new(known: bool) -> Self {
+        Self {
+            known,
+            ..Self::default()
+        }
+    }
+
+    /// Takes counts.
+    pub fn take(&mut self, counted: &[KindCount], keyless: bool) {
+        self.keyless |= keyless;
+        for one in counted {
+            self.kinds.insert(one.kind, one.count);
+        }
+    }
+
+    /// Every drop that there was came in detail: a ledger says so at the end.
+    pub fn nothing_lost(&mut self) {
+        self.known = true;
+    }
+
+    /// Forgets the kinds of a namespace.
+    pub fn forget_netns(&mut self, netns: u32) {
+        self.kinds.retain(|kind, _| kind.netns != netns);
+    }
+
+    fn numbers(&self, case: &Case) -> Numbers {
+        let seen = &case.seen;
+        let lossy = seen.kinds.keys().any(|kind| self.kinds.contains_key(kind));
+        let sure = self.known && !self.keyless && seen.kinds.len() < MOST_KINDS;
+        // Anomalies are no drops, and only the first of every connection is sent.
+        let exact = sure && case.of_drops && !lossy;
+        let all = |(kind, own): (&Kind, &u64)| self.kinds.get(kind).copied().unwrap_or(*own);
+        let of_kind = sure && case.of_drops && lossy;
+        Numbers {
+            total: seen.total,
+            exact: exact.then_some(seen.total),
+            of_kind: of_kind.then(|| seen.kinds.iter().map(all).sum()),
+        }
+    }
+}
+
+impl Case {
+    /// How many there were.
+    #[must_use]
+    pub fn numbers(&self, losses: &Losses) -> Numbers {
+        losses.numbers(self)
+    }
+
+    /// A line about what came since the last one.
+    pub fn repeat(&mut self, losses: &Losses) -> Option<Repeat> {
+        let count = self.seen.total - self.told;
+        self.told = self.seen.total;
+        (count > 0).then(|| Repeat {
+            case: self.number,
+            cause: self.cause,
+            title: self.title.clone(),
+            count,
+            numbers: self.numbers(losses),
+            devices: self.seen.touched.devices.len(),
+        })
+    }
+
+    /// Its line in the summary.
+    #[must_use]
+    pub fn tally(&self, losses: &Losses, follows: bool) -> Tally {
+        let touched = &self.seen.touched;
+        let devices = touched.devices.largest().into_iter();
+        let flows = touched.flows.largest().into_iter();
+        Tally {
+            case: self.number,
+            cause: self.cause,
+            title: self.title.clone(),
+            numbers: self.numbers(losses),
+            drops: self.seen.drops,
+            devices: devices
+                .map(|(device, count)| DeviceCount { device, count })
+                .collect(),
+            flows: flows
+                .map(|(flow, count)| FlowCount { flow, count })
+                .collect(),
+            other_devices: touched.devices.beyond(),
+            other_flows: touched.flows.beyond(),
+            outcomes: follows.then(|| self.fates.outcomes()),
+        }
+    }
 }

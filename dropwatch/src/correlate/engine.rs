@@ -1,213 +1,260 @@
-//! Groups drops and anomalies into cases, asks for facts, and lets the causes judge. Pure: time comes with the events,
-//! memory is bounded, nothing is read or written.
+//! Takes everything that happens, asks for facts, lets the causes judge, and groups what they say into cases. Pure: time
+//! comes with the events, memory is bounded, nothing is read or written. Names no cause.
+//!
+//! A case is an answer: every drop is judged (once for what cannot make a difference, see [`super::class`]), and those
+//! of which the same explanation is true are one case.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{
-    case::{Case, CaseKey, Repeat, State, Tally, Told},
-    follow::{Fates, Flow, Following, Loss, Update},
-    plain,
-    view::{Store, View},
+    case::{CaseKey, Losses, NetnsId, Repeat, Report, Seen, Tally},
+    cases::{Cases, Closed, MOST_OF_FAMILY, New},
+    class::{self, Class},
+    follow::{Flow, Following, Loss, Update},
+    memo::{Known, Memo},
+    pending::{self, Pending, Waiting},
 };
 use crate::{
-    causes::{Cause, Verdict, ipvs_conntrack},
-    facts::{Fact, FactKey},
+    event::Event,
+    facts::{
+        Fact, FactKey,
+        ruleset::{Ruleset, Test},
+    },
+    judge::{Answer, Cause, Judgement, PLAIN, View, store::Store},
     model::{
         anchor::{Anchor, Drop},
-        coverage::{Coverage, ProbeStatus},
-        evidence::SysctlWrite,
+        coverage::Coverage,
         explanation::Explanation,
-        ipvs::{IpvsReply, IpvsReset},
     },
+    netfilter::Place,
 };
 
-/// Most cases; drops beyond that are counted in one case for all.
-const MOST_CASES: usize = 4096;
-
-/// A case is judged at the latest this long after its first drop, with the facts that are there. Longer than the
-/// slowest fact, the rule set, may take; most are there within milliseconds.
+/// Something is judged at the latest this long after it came, with the facts that are there. Longer than the slowest
+/// fact, the rule set, may take; most are there within milliseconds.
 const PATIENCE_NS: u64 = 4_000_000_000;
 
-/// Pauses between counting lines of one case, in turn; the last one for ever.
-const PAUSES_NS: [u64; 5] = [
-    1_000_000_000,
-    2_000_000_000,
-    5_000_000_000,
-    10_000_000_000,
-    60_000_000_000,
-];
+/// Most namespaces whose identity is remembered.
+const MOST_NAMESPACES: usize = 16_384;
 
 /// What the engine wants done.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Output {
-    /// Tell of a new case.
-    Told(Box<Told>),
-    /// Tell of more drops.
+    /// A case was explained.
+    Report(Box<Report>),
+    /// There is more of a case.
     Repeat(Repeat),
-    /// Tell what became of a connection.
+    /// What became of a connection.
     Update(Update),
     /// Read a fact.
     Ask(FactKey),
+    /// A namespace's number has another owner: its name is not known any more.
+    Renewed(u32),
 }
 
 /// The engine.
 pub struct Engine {
-    causes: &'static [&'static dyn Cause],
+    /// The last one is the plain explanation.
+    causes: Vec<Box<dyn Cause>>,
     coverage: Coverage,
-    index: HashMap<CaseKey, usize>,
-    cases: Vec<Case>,
-    waiting: HashSet<usize>,
-    following: Following,
     store: Store,
+    cases: Cases,
+    waiting: Waiting,
+    memo: Memo,
+    following: Following,
+    losses: Losses,
+    /// The cookie of the namespace that has a number.
+    owners: HashMap<u32, u64>,
+    /// Whether the rules of a namespace ask for source ports.
+    source_ports: HashMap<u32, bool>,
 }
 
 impl Engine {
-    /// An engine that judges by these causes.
+    /// An engine that judges by these causes, the plain explanation being the last; `tells_losses` says whether ticks
+    /// tell of every kind of drops that lost detail.
     #[must_use]
-    pub fn new(causes: &'static [&'static dyn Cause], coverage: Coverage) -> Self {
+    pub fn new(causes: Vec<Box<dyn Cause>>, coverage: Coverage, tells_losses: bool) -> Self {
         Self {
             causes,
             coverage,
-            index: HashMap::new(),
-            cases: Vec::new(),
-            waiting: HashSet::new(),
-            following: Following::default(),
             store: Store::default(),
+            cases: Cases::default(),
+            waiting: Waiting::default(),
+            memo: Memo::default(),
+            following: Following::default(),
+            losses: Losses::new(tells_losses),
+            owners: HashMap::new(),
+            source_ports: HashMap::new(),
         }
     }
 
-    /// Takes a drop.
-    pub fn dropped(&mut self, drop: Box<Drop>, out: &mut Vec<Output>) {
-        self.anchor(Anchor::Drop(drop), out);
+    /// Takes what happened.
+    pub fn take(&mut self, event: &Event, out: &mut Vec<Output>) {
+        let now_ns = event.time_ns();
+        if let Event::Drop(drop) = event {
+            self.identify(drop.netns, drop.netns_cookie, out);
+        }
+        for cause in &mut self.causes {
+            cause.observe(event);
+        }
+        match event {
+            Event::Drop(drop) => self.anchor(Anchor::Drop(drop.clone()), out),
+            Event::IpvsReply(reply) => self.anchor(Anchor::IpvsReply(reply.clone()), out),
+            Event::IpvsReset(_) => {
+                self.judge_late(now_ns, out);
+                let curious = self.waiting.curious();
+                self.judge_all(curious, now_ns, out);
+            }
+            Event::SysctlWrite(write) => self.store.wrote(write.clone()),
+            Event::Probe { status, .. } => self.coverage.update(status.clone()),
+            Event::Fact { key, fact, .. } => self.fact(key, fact.clone(), now_ns, out),
+            Event::Tick {
+                counted, keyless, ..
+            } => self.losses.take(counted, *keyless),
+            Event::End { .. } => {}
+        }
     }
 
-    /// Takes an anomaly of IPVS.
-    pub fn ipvs_reply(&mut self, reply: Box<IpvsReply>, out: &mut Vec<Output>) {
-        self.store.recent.replied((*reply).clone());
-        self.anchor(Anchor::IpvsReply(reply), out);
-    }
-
-    /// Takes a reset that such an anomaly earned.
-    pub fn ipvs_reset(&mut self, reset: IpvsReset, out: &mut Vec<Output>) {
-        let now_ns = reset.time_ns;
-        self.judge_late(now_ns, out);
-        self.store.recent.reset(reset);
-        let curious = self.waiting_for(|_, wake_ns| wake_ns.is_some());
-        self.judge_all(curious, now_ns, out);
-    }
-
-    /// Takes the news of a probe.
-    pub fn probe(&mut self, status: ProbeStatus) {
-        self.coverage.update(status);
+    /// Notices when a namespace's number was given to another one: what was known of the old one must not be said of it.
+    fn identify(&mut self, inum: u32, cookie: u64, out: &mut Vec<Output>) {
+        if cookie == 0 || inum == 0 {
+            return;
+        }
+        match self.owners.insert(inum, cookie) {
+            Some(before) if before != cookie => {
+                self.store.forget_netns(inum);
+                self.memo.forget_netns(inum);
+                self.losses.forget_netns(inum);
+                self.source_ports.remove(&inum);
+                out.push(Output::Renewed(inum));
+            }
+            None if self.owners.len() > MOST_NAMESPACES => {
+                self.owners.clear();
+                self.owners.insert(inum, cookie);
+            }
+            _ => {}
+        }
     }
 
     fn anchor(&mut self, anchor: Anchor, out: &mut Vec<Output>) {
         let now_ns = anchor.time_ns();
         self.judge_late(now_ns, out);
-        let key = self.key(&anchor);
-        let is_drop = anchor.drop().is_some();
-        let loss = self.loss(&key, &anchor);
-        if let Some(number) = self.index.get(&key) {
-            let case = &mut self.cases[*number];
-            case.drops += u64::from(is_drop);
-            if is_drop == case.first.drop().is_some() {
-                case.total += 1;
-            } else if let Some(drop) = anchor.drop() {
-                self.store.recent.linked(*number, drop);
-            }
+        let class = self.class(&anchor);
+        let loss = self.loss(&anchor);
+        let known = self.memo.get(&class, now_ns);
+        if let Some(Known::Case(number)) = known
+            && let Some(case) = self.cases.get(number)
+        {
+            case.last_ns = case.last_ns.max(now_ns);
+            case.seen
+                .add(&anchor, case.of_drops == anchor.drop().is_some());
             if let Some(loss) = loss {
-                let question = self.following.lost(*number, case, loss);
-                out.extend(question.map(Output::Ask));
+                out.extend(self.following.lost(case, loss).map(Output::Ask));
             }
             return;
         }
-        let number = self.cases.len();
-        self.index.insert(key, number);
-        self.cases.push(Case {
-            number: number as u32 + 1,
-            first: anchor,
-            total: 1,
-            told: 1,
-            drops: is_drop.into(),
-            state: State::Waiting {
-                until_ns: now_ns + PATIENCE_NS,
-                asked: HashSet::new(),
-                wake_ns: None,
-            },
-            fates: Fates::default(),
-        });
-        if let Some(loss) = loss {
-            self.following.lost(number, &mut self.cases[number], loss);
+        if let Some(pending) = self.waiting.of_class(&class) {
+            pending.add(&anchor);
+            if let Some(loss) = loss {
+                pending.lost(loss);
+            }
+            return;
         }
-        self.waiting.insert(number);
+        let previous = known.map(|known| match known {
+            Known::Case(number) | Known::Once(number) => number,
+        });
+        let mut pending = Pending::new(class, anchor, PATIENCE_NS, previous);
+        if let Some(loss) = loss {
+            pending.lost(loss);
+        }
+        if self.waiting.len() >= pending::MOST {
+            self.overflow(pending, now_ns, out);
+            return;
+        }
+        let number = self.waiting.insert(pending);
         self.judge(number, now_ns, out);
     }
 
-    /// The connection that lost a packet, if the cause that may be to blame wants it followed.
-    fn loss(&self, key: &CaseKey, anchor: &Anchor) -> Option<Loss> {
-        let cause = self.causes.get(key.cause)?;
+    fn class(&self, anchor: &Anchor) -> Class {
+        let mut causes = self.causes.iter().enumerate();
+        let by_cause = causes.find_map(|(index, cause)| Some((index, cause.class(anchor)?)));
+        let by_netfilter = |drop: &Drop| Place::of(drop).is_some();
+        let ports = match self.source_ports.get(&anchor.netns()) {
+            Some(asked) => *asked,
+            None => anchor.drop().is_some_and(by_netfilter),
+        };
+        class::of_anchor(anchor, by_cause, ports)
+    }
+
+    /// The connection that lost a packet, if a cause that may be to blame wants it followed.
+    fn loss(&self, anchor: &Anchor) -> Option<Loss> {
         let drop = anchor.drop()?;
-        let (tuple, zone) = cause.follow(drop)?;
-        Some(Loss {
-            cause: cause.id(),
-            flow: Flow {
-                netns: drop.netns,
-                tuple,
-                zone,
-            },
-            time_ns: drop.time_ns,
+        self.causes.iter().find_map(|cause| {
+            let (tuple, zone) = cause.follow(drop)?;
+            Some(Loss {
+                cause: cause.id(),
+                flow: Flow {
+                    netns: drop.netns,
+                    tuple,
+                    zone,
+                },
+                time_ns: drop.time_ns,
+            })
         })
     }
 
-    /// Cases that wait and fulfil a condition on what they asked and when they wake.
-    fn waiting_for(&self, wanted: impl Fn(&HashSet<FactKey>, Option<u64>) -> bool) -> Vec<usize> {
-        let waiting = self.waiting.iter().copied();
-        waiting
-            .filter(|case| match &self.cases[*case].state {
-                State::Waiting { asked, wake_ns, .. } => wanted(asked, *wake_ns),
-                State::Told { .. } => false,
-            })
-            .collect()
-    }
-
-    /// Takes a sysctl write.
-    pub fn sysctl_write(&mut self, write: SysctlWrite) {
-        if write.key == ipvs_conntrack::SYSCTL {
-            let on = write.new != "0";
-            self.store.recent.switched(write.netns, write.time_ns, on);
-        }
-        self.store.wrote(write);
-    }
-
-    /// Takes an answer, read at `now_ns`.
-    pub fn fact(&mut self, key: FactKey, fact: Fact, now_ns: u64, out: &mut Vec<Output>) {
+    /// Takes an answer.
+    fn fact(&mut self, key: &FactKey, fact: Fact, now_ns: u64, out: &mut Vec<Output>) {
         self.judge_late(now_ns, out);
         if let FactKey::Followed { .. } = key {
-            self.followed(&key, fact, out);
+            self.followed(key, &fact, out);
             return;
         }
-        let concerned = self.waiting_for(|asked, _| asked.contains(&key));
-        self.store.insert(key, fact, now_ns);
+        if let (FactKey::Ruleset { netns }, Fact::Ruleset(set)) = (key, &fact) {
+            self.new_rules(*netns, set);
+        }
+        self.store.insert(key.clone(), fact, now_ns);
+        let concerned = self.waiting.asking(key);
         self.judge_all(concerned, now_ns, out);
     }
 
-    fn followed(&mut self, key: &FactKey, fact: Fact, out: &mut Vec<Output>) {
-        let told = self.following.answered(key, fact, &mut self.cases);
-        let Some((number, tuple, outcome)) = told else {
+    /// Where the rules are others than before, what was judged by them does not hold any more.
+    fn new_rules(&mut self, netns: u32, set: &Ruleset) {
+        let key = FactKey::Ruleset { netns };
+        let before = self.store.get(&key, 0);
+        let same = matches!(before, Some((Fact::Ruleset(old), _)) if old == set);
+        if before.is_some() && !same {
+            self.memo.forget_netns(netns);
+        }
+        if self.source_ports.len() >= MOST_NAMESPACES {
+            self.source_ports.clear();
+        }
+        self.source_ports.insert(netns, asks_source_ports(set));
+    }
+
+    fn followed(&mut self, key: &FactKey, fact: &Fact, out: &mut Vec<Output>) {
+        let Some((number, tuple, first)) = self.following.answered(key) else {
             return;
         };
-        let case = &self.cases[number];
-        let State::Told { cause, .. } = case.state else {
+        let Some(case) = self.cases.get(number) else {
             return;
         };
+        let outcome = match fact {
+            Fact::Followed(outcome) => Some(outcome),
+            _ => None,
+        };
+        case.fates.ended(outcome);
+        let Some(outcome) = outcome.filter(|_| first) else {
+            return;
+        };
+        let cause = case.cause;
         let cause_of = self.causes.iter().find(|c| Some(c.id()) == cause);
-        let Some(text) = cause_of.and_then(|c| c.followed(&tuple, &outcome)) else {
+        let Some(text) = cause_of.and_then(|c| c.followed(&tuple, outcome)) else {
             return;
         };
         out.push(Output::Update(Update {
-            case: case.number,
+            case: number,
             cause,
             text,
             facts: json!({ "followed": {
@@ -221,65 +268,72 @@ impl Engine {
         }));
     }
 
-    /// Judges the cases that waited too long. Before every event, not only now and then: what comes too late for
-    /// a case is then too late in a replay as well.
+    /// Judges what waited too long. Before every event, not only now and then: what comes too late is then too late in
+    /// a replay as well.
     fn judge_late(&mut self, now_ns: u64, out: &mut Vec<Output>) {
-        let late: Vec<usize> = self
-            .waiting
-            .iter()
-            .copied()
-            .filter(|case| match self.cases[*case].state {
-                State::Waiting {
-                    until_ns, wake_ns, ..
-                } => until_ns <= now_ns || wake_ns.is_some_and(|at| at <= now_ns),
-                State::Told { .. } => false,
-            })
-            .collect();
-        self.judge_all(late, now_ns, out);
+        let due = self.waiting.due(now_ns);
+        self.judge_all(due, now_ns, out);
     }
 
-    /// Lets time pass: cases that waited too long are judged, counting lines come out.
+    /// Lets time pass: what waited too long is judged, counting lines come out.
     pub fn advance(&mut self, now_ns: u64, out: &mut Vec<Output>) {
         self.judge_late(now_ns, out);
         self.store.expire(now_ns);
-        for case in &mut self.cases {
-            if let State::Told {
-                line_ns, pause_ns, ..
-            } = &mut case.state
-                && case.total > case.told
-                && *line_ns + *pause_ns <= now_ns
-            {
-                *line_ns = now_ns;
-                *pause_ns = PAUSES_NS
-                    .into_iter()
-                    .find(|p| p > pause_ns)
-                    .unwrap_or(*pause_ns);
-                out.extend(repeat(case));
-            }
+        self.memo.expire(now_ns);
+        for cause in &mut self.causes {
+            cause.expire(now_ns);
         }
+        let mut repeats = Vec::new();
+        self.cases.advance(now_ns, &self.losses, &mut repeats);
+        out.extend(repeats.into_iter().map(Output::Repeat));
     }
 
     /// The end: everything that is still open is judged and counted.
-    pub fn finish(&mut self, now_ns: u64, out: &mut Vec<Output>) -> Vec<Tally> {
-        let open = self.waiting.iter().copied().collect();
+    pub fn finish(&mut self, now_ns: u64, out: &mut Vec<Output>) {
+        let open = self.waiting.all();
         self.judge_all(open, now_ns.saturating_add(PATIENCE_NS), out);
-        for case in &mut self.cases {
-            out.extend(repeat(case));
+        let mut repeats = Vec::new();
+        self.cases.finish(&self.losses, &mut repeats);
+        out.extend(repeats.into_iter().map(Output::Repeat));
+    }
+
+    /// Lines of the summary.
+    #[must_use]
+    pub fn tallies(&self) -> Vec<Tally> {
+        let tallies = self
+            .cases
+            .tallies(&self.losses, |cause| self.follows(cause));
+        tallies.collect()
+    }
+
+    /// Dropped packets in cases: those shown, and those that the options leave out.
+    #[must_use]
+    pub fn drops(&self) -> (u64, u64) {
+        self.cases.drops()
+    }
+
+    /// Cases that were closed before the end.
+    #[must_use]
+    pub fn closed(&self) -> Closed {
+        self.cases.closed()
+    }
+
+    /// Every drop that there was came in detail.
+    pub fn nothing_lost(&mut self) {
+        self.losses.nothing_lost();
+    }
+
+    /// The options leave a case out.
+    pub fn hide(&mut self, number: u32) {
+        if let Some(case) = self.cases.get(number) {
+            case.hidden = true;
         }
-        self.cases
-            .iter()
-            .filter_map(|case| match &case.state {
-                State::Told { cause, title, .. } => Some(Tally {
-                    case: case.number,
-                    cause: *cause,
-                    title: title.clone(),
-                    total: case.total,
-                    drops: case.drops,
-                    outcomes: self.follows(*cause).then(|| case.fates.outcomes()),
-                }),
-                State::Waiting { .. } => None,
-            })
-            .collect()
+    }
+
+    /// Whether the options leave a case out.
+    #[must_use]
+    pub fn is_hidden(&mut self, number: u32) -> bool {
+        self.cases.get(number).is_some_and(|case| case.hidden)
     }
 
     /// Whether a cause follows the connections that lost a packet.
@@ -288,105 +342,185 @@ impl Engine {
         cause.is_some_and(|c| c.follows())
     }
 
-    /// Cases that still wait for facts.
+    /// Judgements that still wait for facts.
     #[must_use]
     pub fn waiting(&self) -> usize {
         self.waiting.len()
     }
 
-    fn key(&self, anchor: &Anchor) -> CaseKey {
-        let claimed = self.causes.iter().enumerate().find_map(|(cause, c)| {
-            Some(CaseKey {
-                cause,
-                subject: c.subject(anchor, &self.store.recent)?,
-            })
-        });
-        let of_none = |subject| CaseKey {
-            cause: self.causes.len(),
-            subject,
-        };
-        let key = claimed.unwrap_or_else(|| of_none(anchor.drop().map_or([0; 5], plain::subject)));
-        if self.cases.len() < MOST_CASES || self.index.contains_key(&key) {
-            return key;
-        }
-        of_none([u64::MAX; 5])
-    }
-
-    /// In the order of their numbers, so that the same events give the same lines.
-    fn judge_all(&mut self, mut cases: Vec<usize>, now_ns: u64, out: &mut Vec<Output>) {
-        cases.sort_unstable();
-        for case in cases {
-            self.judge(case, now_ns, out);
+    fn judge_all(&mut self, numbers: Vec<u64>, now_ns: u64, out: &mut Vec<Output>) {
+        for number in numbers {
+            self.judge(number, now_ns, out);
         }
     }
 
-    fn judge(&mut self, number: usize, now_ns: u64, out: &mut Vec<Output>) {
-        let blind = self.blind();
-        let case = &mut self.cases[number];
-        let State::Waiting {
-            until_ns,
-            asked,
-            wake_ns,
-        } = &mut case.state
-        else {
+    fn judge(&mut self, number: u64, now_ns: u64, out: &mut Vec<Output>) {
+        let Some(pending) = self.waiting.get(number) else {
             return;
         };
-        let last_chance = *until_ns <= now_ns;
-        let opened_ns = case.first.time_ns();
-        let view = View::new(
-            &self.store,
-            &self.coverage,
-            number,
-            opened_ns,
-            now_ns,
-            last_chance,
-        );
-        let Some((cause, explanation)) = verdict(self.causes, &case.first, &view) else {
+        let last_chance = pending.until_ns <= now_ns;
+        let opened_ns = pending.anchor.time_ns();
+        let view = View::new(&self.store, &self.coverage, opened_ns, now_ns, last_chance);
+        let Some((cause, answer)) = verdict(&self.causes, &pending.anchor, &view) else {
             let mut new: Vec<_> = view
                 .wanted()
                 .into_iter()
-                .filter(|k| !asked.contains(k))
+                .filter(|k| !pending.asked.contains(k))
                 .collect();
             // A set has no order of its own; captures should.
             new.sort_by_cached_key(|k| format!("{k:?}"));
-            asked.extend(new.iter().cloned());
-            *wake_ns = view.wake_ns();
-            out.extend(new.into_iter().map(Output::Ask));
+            self.waiting.waits(number, new.clone(), view.wake_ns());
+            for key in new {
+                // An answer that is on its way will do for all that wait for it.
+                if !self.store.is_asked(&key) {
+                    self.store.asked(&key, now_ns);
+                    out.push(Output::Ask(key));
+                }
+            }
             return;
         };
-        self.waiting.remove(&number);
-        let judged = self
-            .causes
-            .iter()
-            .enumerate()
-            .find(|(_, c)| Some(c.id()) == cause);
-        for (cause, subject) in judged.into_iter().flat_map(|(index, c)| {
-            c.aliases(&case.first, &explanation)
-                .into_iter()
-                .map(move |s| (index, s))
-        }) {
-            self.index
-                .entry(CaseKey { cause, subject })
-                .or_insert(number);
-        }
-        case.state = State::Told {
-            cause,
-            title: explanation.title.clone(),
-            line_ns: now_ns,
-            pause_ns: PAUSES_NS[0],
+        let netns_name = view
+            .netns(pending.anchor.netns())
+            .and_then(|n| n.name.clone());
+        let late = view.late();
+        let Some(pending) = self.waiting.remove(number) else {
+            return;
         };
-        let netns_name = view.netns(case.first.netns()).and_then(|n| n.name.clone());
-        let blind = if cause.is_some() { Vec::new() } else { blind };
-        out.push(Output::Told(Box::new(Told {
-            case: case.number,
+        // Without its facts a class is still what it was when they were there.
+        if late
+            && let Some(previous) = pending.previous
+            && self.cases.get(previous).is_some()
+        {
+            self.join(previous, pending, now_ns, out);
+            return;
+        }
+        self.settle(pending, cause, answer, netns_name, now_ns, out);
+    }
+
+    /// Puts what was judged into its case.
+    fn settle(
+        &mut self,
+        pending: Pending,
+        cause: &'static str,
+        answer: Answer,
+        netns_name: Option<String>,
+        now_ns: u64,
+        out: &mut Vec<Output>,
+    ) {
+        let netns = netns_id(&pending.anchor);
+        let mut explanation = answer.explanation;
+        let mut key = CaseKey::Answer {
+            netns,
             cause,
-            anchor: case.first.clone(),
+            key: answer.key,
+        };
+        let family = answer.family.map(|f| ((netns, f.key), f.title));
+        if let Some((family, title)) = &family
+            && self.cases.of_key(&key).is_none()
+            && self.cases.is_large(family)
+        {
+            key = CaseKey::Rest {
+                netns,
+                family: family.1.clone(),
+            };
+            explanation = rest(title.clone());
+        }
+        if let Some(case) = self.cases.of_key(&key) {
+            let number = case.number;
+            self.join(number, pending, now_ns, out);
+            return;
+        }
+        let mut repeats = Vec::new();
+        let room = self.cases.make_room(now_ns, &self.losses, &mut repeats);
+        out.extend(repeats.into_iter().map(Output::Repeat));
+        if !room {
+            self.overflow(pending, now_ns, out);
+            return;
+        }
+        let of_family = matches!(key, CaseKey::Answer { .. });
+        let new = New {
+            key,
+            family: family.map(|(family, _)| family).filter(|_| of_family),
+            cause: (cause != PLAIN).then_some(cause),
+            title: explanation.title.clone(),
+            of_drops: pending.anchor.drop().is_some(),
+            seen: Seen::default(),
+        };
+        self.open(new, pending, explanation, netns_name, now_ns, out);
+    }
+
+    /// What there is no room for: counted under words that are true of everything, and judged by nobody.
+    fn overflow(&mut self, pending: Pending, now_ns: u64, out: &mut Vec<Output>) {
+        if let Some(case) = self.cases.of_key(&CaseKey::Overflow) {
+            case.last_ns = now_ns;
+            case.seen.merge(pending.seen);
+            return;
+        }
+        let explanation = beyond();
+        let new = New {
+            key: CaseKey::Overflow,
+            family: None,
+            cause: None,
+            title: explanation.title.clone(),
+            of_drops: true,
+            seen: Seen::default(),
+        };
+        self.open(new, pending, explanation, None, now_ns, out);
+    }
+
+    fn open(
+        &mut self,
+        new: New,
+        pending: Pending,
+        explanation: Explanation,
+        netns_name: Option<String>,
+        now_ns: u64,
+        out: &mut Vec<Output>,
+    ) {
+        let cause = new.cause;
+        let blind = if cause.is_some() {
+            Vec::new()
+        } else {
+            self.blind()
+        };
+        let number = self.cases.open(new, now_ns);
+        out.push(Output::Report(Box::new(Report {
+            case: number,
+            cause,
+            anchor: pending.anchor.clone(),
             netns_name,
             explanation,
             blind,
         })));
-        let questions = self.following.told(number, &mut self.cases[number]);
-        out.extend(questions.into_iter().map(Output::Ask));
+        self.join(number, pending, now_ns, out);
+    }
+
+    /// Adds what was seen to a case.
+    fn join(&mut self, number: u32, pending: Pending, now_ns: u64, out: &mut Vec<Output>) {
+        let Some(case) = self.cases.get(number) else {
+            return;
+        };
+        let Pending {
+            class,
+            anchor,
+            mut seen,
+            losses,
+            not_followed,
+            ..
+        } = pending;
+        if case.of_drops != anchor.drop().is_some() {
+            // Drops that belong to an anomaly's case are no anomalies.
+            seen.total = 0;
+        }
+        case.last_ns = case.last_ns.max(now_ns);
+        case.seen.merge(seen);
+        case.fates.not_followed(not_followed);
+        for loss in losses {
+            out.extend(self.following.lost(case, loss).map(Output::Ask));
+        }
+        if case.key != CaseKey::Overflow {
+            self.memo.insert(class, number, now_ns);
+        }
     }
 
     /// Causes that this run cannot judge.
@@ -398,41 +532,74 @@ impl Engine {
     }
 }
 
-/// What the causes say, or the plain explanation; `None` while facts are missing.
-fn verdict(
-    causes: &[&'static dyn Cause],
-    anchor: &Anchor,
-    view: &View<'_>,
-) -> Option<(Option<&'static str>, Explanation)> {
-    for cause in causes {
-        if cause.subject(anchor, view.recent()).is_none() {
-            continue;
-        }
-        match cause.judge(anchor, view) {
-            Verdict::Mine(explanation) => return Some((Some(cause.id()), *explanation)),
-            Verdict::Wait => return None,
-            Verdict::NotMine => {}
-        }
-    }
-    match anchor {
-        Anchor::Drop(drop) => Some((None, plain::explain(drop, view)?)),
-        Anchor::IpvsReply(_) => None,
+fn netns_id(anchor: &Anchor) -> NetnsId {
+    NetnsId {
+        inum: anchor.netns(),
+        cookie: anchor.netns_cookie(),
     }
 }
 
-fn repeat(case: &mut Case) -> Option<Output> {
-    let State::Told { cause, title, .. } = &case.state else {
-        return None;
-    };
-    let count = case.total - case.told;
-    case.told = case.total;
-    (count > 0).then(|| {
-        Output::Repeat(Repeat {
-            case: case.number,
-            cause: *cause,
-            title: title.clone(),
-            count,
-            total: case.total,
-        })
-    })
+/// What the causes say, or the plain explanation; `None` while facts are missing.
+fn verdict(
+    causes: &[Box<dyn Cause>],
+    anchor: &Anchor,
+    view: &View<'_>,
+) -> Option<(&'static str, Answer)> {
+    let (plain, causes) = causes.split_last()?;
+    for cause in causes {
+        match cause.judge(anchor, view) {
+            Judgement::Mine(answer) => return Some((cause.id(), *answer)),
+            Judgement::Wait => return None,
+            Judgement::NotMine => {}
+        }
+    }
+    let words = anchor
+        .drop()
+        .and_then(|drop| causes.iter().find_map(|cause| cause.words(drop, view)));
+    if let Some(words) = words {
+        view.pass_words(words);
+    }
+    match plain.judge(anchor, view) {
+        Judgement::Mine(answer) => Some((plain.id(), *answer)),
+        Judgement::Wait | Judgement::NotMine => None,
+    }
+}
+
+fn asks_source_ports(set: &Ruleset) -> bool {
+    let rules = set.chains.iter().flat_map(|chain| &chain.rules);
+    let mut tests = rules.flat_map(|rule| &rule.matches).map(|one| &one.test);
+    tests.any(|test| matches!(test, Test::SourcePort(_) | Test::EitherPort(_)))
+}
+
+/// The words for all but the first of a family.
+fn rest(title: String) -> Explanation {
+    Explanation {
+        title,
+        summary: format!(
+            "There are more than {MOST_OF_FAMILY} different ones of this kind: the first are cases of their own, these here are \
+             counted together and not told apart."
+        ),
+        facts: counted_together("rest"),
+        evidence: Vec::new(),
+        fixes: Vec::new(),
+        unknown: vec!["what each of them is: they were not told apart".into()],
+    }
+}
+
+/// The words for what there is no room for.
+fn beyond() -> Explanation {
+    Explanation {
+        title: "of further kinds, not told apart".into(),
+        summary: "More different kinds of drops came at the same time than are kept apart: what is counted here was judged by \
+                  no cause."
+            .into(),
+        facts: counted_together("overflow"),
+        evidence: Vec::new(),
+        fixes: Vec::new(),
+        unknown: vec!["what each of them is: there were too many kinds at the same time".into()],
+    }
+}
+
+fn counted_together(kind: &str) -> Value {
+    json!({ "kind": kind, "reason": null, "class": null, "martian": null, "netfilter": null })
 }

@@ -6,9 +6,9 @@ use std::collections::{BTreeMap, HashMap};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::case::{Case, State};
+use super::case::Case;
 use crate::{
-    facts::{Fact, FactKey, Followed},
+    facts::{FactKey, Followed},
     model::tuple::Tuple,
 };
 
@@ -40,8 +40,6 @@ pub struct Loss {
 /// What became of a case's connections.
 #[derive(Debug, Default)]
 pub struct Fates {
-    /// Losses from before the case was explained.
-    waiting: Vec<Loss>,
     followed: u64,
     through: u64,
     never: u64,
@@ -106,7 +104,18 @@ impl Fates {
         }
     }
 
-    fn ended(&mut self, outcome: &Followed) {
+    /// Losses that could not be followed.
+    pub fn not_followed(&mut self, count: u64) {
+        self.not_followed += count;
+    }
+
+    /// The following of one ended; `None` when nothing could be found out.
+    pub fn ended(&mut self, outcome: Option<&Followed>) {
+        let Some(outcome) = outcome else {
+            self.followed -= 1;
+            self.not_followed += 1;
+            return;
+        };
         if outcome.through {
             self.through += 1;
             *self.delays.entry(outcome.after_ms).or_default() += 1;
@@ -119,47 +128,23 @@ impl Fates {
 /// The connections that are followed, with the case that each belongs to and whether it was that case's first.
 #[derive(Debug, Default)]
 pub struct Following {
-    open: HashMap<Flow, (usize, bool)>,
+    open: HashMap<Flow, (u32, bool)>,
 }
 
 impl Following {
-    /// Takes a loss of a case; returns the question to ask, if it is to be followed now.
-    pub fn lost(&mut self, number: usize, case: &mut Case, loss: Loss) -> Option<FactKey> {
-        match case.state {
-            State::Waiting { .. } if case.fates.waiting.len() < MOST => {
-                case.fates.waiting.push(loss);
-                None
-            }
-            State::Waiting { .. } => {
-                case.fates.not_followed += 1;
-                None
-            }
-            State::Told { cause, .. } if cause == Some(loss.cause) => {
-                self.begin(number, &mut case.fates, loss)
-            }
-            State::Told { .. } => None,
-        }
-    }
-
-    /// The case was explained: what was lost meanwhile is followed, or forgotten. Returns the questions.
-    pub fn told(&mut self, number: usize, case: &mut Case) -> Vec<FactKey> {
-        let losses = std::mem::take(&mut case.fates.waiting);
-        let told = losses.into_iter();
-        told.filter_map(|loss| self.lost(number, case, loss))
-            .collect()
-    }
-
-    fn begin(&mut self, number: usize, fates: &mut Fates, loss: Loss) -> Option<FactKey> {
-        let flow = loss.flow;
-        if self.open.contains_key(&flow) {
-            // The later packet was lost too.
+    /// Takes a loss of an explained case; returns the question to ask, if it is to be followed now.
+    pub fn lost(&mut self, case: &mut Case, loss: Loss) -> Option<FactKey> {
+        if case.cause != Some(loss.cause) || self.open.contains_key(&loss.flow) {
+            // Another cause was to blame, or the later packet was lost too.
             return None;
         }
+        let fates = &mut case.fates;
         if self.open.len() >= MOST {
             fates.not_followed += 1;
             return None;
         }
-        self.open.insert(flow, (number, fates.followed == 0));
+        let flow = loss.flow;
+        self.open.insert(flow, (case.number, fates.followed == 0));
         fates.followed += 1;
         Some(FactKey::Followed {
             netns: flow.netns,
@@ -169,29 +154,16 @@ impl Following {
         })
     }
 
-    /// Takes an answer; returns the connection and its fate if that is to be told.
-    pub fn answered(
-        &mut self,
-        key: &FactKey,
-        fact: Fact,
-        cases: &mut [Case],
-    ) -> Option<(usize, Tuple, Followed)> {
+    /// Takes an answer; returns the connection, its case and whether its fate is to be told.
+    pub fn answered(&mut self, key: &FactKey) -> Option<(u32, Tuple, bool)> {
         let FactKey::Followed {
             netns, tuple, zone, ..
         } = *key
         else {
             return None;
         };
-        let flow = Flow { netns, tuple, zone };
-        let (number, first) = self.open.remove(&flow)?;
-        let fates = &mut cases.get_mut(number)?.fates;
-        let Fact::Followed(outcome) = fact else {
-            fates.followed -= 1;
-            fates.not_followed += 1;
-            return None;
-        };
-        fates.ended(&outcome);
-        first.then_some((number, tuple, outcome))
+        let (case, first) = self.open.remove(&Flow { netns, tuple, zone })?;
+        Some((case, tuple, first))
     }
 }
 
@@ -216,9 +188,9 @@ mod tests {
             ..Fates::default()
         };
         for delay in [1000, 3000, 1000, 200] {
-            fates.ended(&outcome(true, delay));
+            fates.ended(Some(&outcome(true, delay)));
         }
-        fates.ended(&outcome(false, 10_000));
+        fates.ended(Some(&outcome(false, 10_000)));
         let outcomes = fates.outcomes();
         assert_eq!((outcomes.through, outcomes.never, outcomes.open), (4, 1, 1));
         assert_eq!(

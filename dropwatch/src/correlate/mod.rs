@@ -1,13 +1,13 @@
-//! From a stream of drops and anomalies to cases: what belongs together is told once, then counted.
+//! From a stream of drops and anomalies to cases: what has one explanation is told once, then counted.
 
 pub mod case;
+pub mod cases;
+pub mod class;
 pub mod engine;
-mod firewall;
 pub mod follow;
-pub mod plain;
-pub mod readings;
-pub mod recent;
-pub mod view;
+pub mod memo;
+pub mod pending;
+pub mod touched;
 
 #[cfg(test)]
 mod tests;

@@ -17,10 +17,11 @@ use crate::{
     attach::{load::Settings, spec::Probe},
     causes,
     cli::{Doctor, Format},
+    clock::monotonic_ns,
     exit::{self, Failure},
     kernel::caps,
     model::coverage::{Coverage, ProbeStatus},
-    output::clock::{Clock, monotonic_ns},
+    output::clock::Clock,
 };
 
 mod check;
@@ -131,7 +132,7 @@ impl Report {
                 Some(exit::one_line(&error)),
             ),
         };
-        let causes: Vec<Cause> = causes::ALL
+        let causes: Vec<Cause> = causes::root()
             .iter()
             .map(|cause| {
                 let why = match &error {

@@ -107,6 +107,27 @@ pub enum FactKey {
     },
 }
 
+impl FactKey {
+    /// The namespace that it is about, if it is about one.
+    #[must_use]
+    pub fn netns(&self) -> Option<u32> {
+        match self {
+            Self::Netns { netns }
+            | Self::RpFilter { netns }
+            | Self::Link { netns, .. }
+            | Self::Route { netns, .. }
+            | Self::DefaultRoutes { netns }
+            | Self::Conntrack { netns, .. }
+            | Self::ConntrackStats { netns }
+            | Self::Ipvs { netns, .. }
+            | Self::Queues { netns }
+            | Self::Ruleset { netns }
+            | Self::Followed { netns, .. } => Some(*netns),
+            Self::SysctlFiles { .. } => None,
+        }
+    }
+}
+
 /// An answer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "is", rename_all = "snake_case")]

@@ -105,6 +105,7 @@ impl Decoder {
             time_ns: record.time_ns,
             cpu: record.cpu,
             netns: record.netns,
+            netns_cookie: 0,
             dev: (record.ifindex != 0).then(|| Dev {
                 name: text(&record.dev),
                 ifindex: record.ifindex,

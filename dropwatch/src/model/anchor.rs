@@ -37,6 +37,15 @@ impl Anchor {
         }
     }
 
+    /// The cookie of that namespace; 0 = unknown.
+    #[must_use]
+    pub fn netns_cookie(&self) -> u64 {
+        match self {
+            Self::Drop(drop) => drop.netns_cookie,
+            Self::IpvsReply(_) => 0,
+        }
+    }
+
     /// The dropped packet, if it is one.
     #[must_use]
     pub fn drop(&self) -> Option<&Drop> {
@@ -56,6 +65,9 @@ pub struct Drop {
     pub cpu: u32,
     /// Network namespace inode number; 0 = unknown.
     pub netns: u32,
+    /// Cookie of that namespace, which no other ever gets (5.12 and later); 0 = unknown.
+    #[serde(default)]
+    pub netns_cookie: u64,
     /// Device at the drop.
     pub dev: Option<Dev>,
     /// Index of the device that it came in by; 0 = made on this machine.
@@ -104,7 +116,7 @@ impl Drop {
 }
 
 /// A device.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Dev {
     /// Name at the drop.
     pub name: String,
@@ -181,6 +193,7 @@ pub(crate) mod tests {
             time_ns: 0,
             cpu: 0,
             netns: 0,
+            netns_cookie: 0,
             dev: None,
             iif: 0,
             reason: Reason {

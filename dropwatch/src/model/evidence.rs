@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::{anchor::Task, hook::Hook, tuple::Tuple};
 
 /// What the kernel showed about a refused source address.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct SourceCheck {
     /// `ip_handle_martian_source` ran for this packet.
     pub martian_handler: bool,
@@ -18,7 +18,7 @@ pub struct SourceCheck {
 }
 
 /// A decoded refusal.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Returned {
     /// Raw value.
     pub value: i32,
@@ -27,7 +27,7 @@ pub struct Returned {
 }
 
 /// Which check of the source refused (net/ipv4/route.c, net/ipv4/fib_frontend.c, v5.10).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Refused {
     /// The reverse-path filter: -EXDEV.
@@ -39,7 +39,7 @@ pub enum Refused {
 }
 
 /// `rp_filter` settings, as the kernel had them at the drop.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Mode {
     /// `conf/all`.
     pub all: i32,
@@ -58,7 +58,7 @@ impl Mode {
 }
 
 /// The last step of a route look-up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Lookup {
     /// Routing table.
     pub table: u32,
@@ -69,7 +69,7 @@ pub struct Lookup {
 }
 
 /// The conntrack entry that hung on the packet; one that is not confirmed was not in the table.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Insertion {
     /// What the packet is to the connection.
     pub state: CtState,
@@ -85,7 +85,7 @@ pub struct Insertion {
 
 /// What a packet is to its connection: `enum ip_conntrack_info`
 /// (include/uapi/linux/netfilter/nf_conntrack_common.h).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CtState {
     /// The first one.
@@ -100,7 +100,7 @@ pub enum CtState {
 
 /// The entry that was in the way when the packet's own one was to be inserted: seen by the kernel's own clash
 /// path, at that moment.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Clash {
     /// `IPS_*` bits.
     pub status: u32,

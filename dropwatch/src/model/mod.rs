@@ -1,6 +1,7 @@
 //! Plain data that everything right of `ingest` works on.
 
 pub mod anchor;
+pub mod counts;
 pub mod coverage;
 pub mod evidence;
 pub mod explanation;

@@ -8,21 +8,16 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    facts::{Fact, FactKey},
-    model::{
-        anchor::Drop,
-        coverage::{Coverage, ProbeStatus},
-        evidence::SysctlWrite,
-        ipvs::{IpvsReply, IpvsReset},
-    },
-    stats::Ledger,
-};
+use super::{Names, Sink};
+use crate::{event::Event, model::coverage::Coverage};
 
 /// Version of the format.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
-/// The first line.
+/// The oldest version that can be read: it tells nothing of kinds of drops that lost detail.
+pub const OLDEST: u32 = 2;
+
+/// The first line; every other one is an [`Event`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Header {
     /// [`VERSION`].
@@ -41,46 +36,6 @@ pub struct Header {
     pub coverage: Coverage,
 }
 
-/// Every other line.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "line", rename_all = "snake_case")]
-#[expect(clippy::large_enum_variant, reason = "one exists at a time")]
-pub enum Line {
-    /// A drop.
-    Drop(Box<Drop>),
-    /// A sysctl write.
-    SysctlWrite(SysctlWrite),
-    /// An anomaly of IPVS.
-    IpvsReply(Box<IpvsReply>),
-    /// A reset that it earned.
-    IpvsReset(IpvsReset),
-    /// A probe was attached after the start, or could not be.
-    Probe {
-        /// When, `CLOCK_MONOTONIC`, nanoseconds.
-        time_ns: u64,
-        /// Its status.
-        status: ProbeStatus,
-    },
-    /// An answer.
-    Fact {
-        /// When it came, `CLOCK_MONOTONIC`, nanoseconds.
-        time_ns: u64,
-        /// Question.
-        key: FactKey,
-        /// Answer.
-        fact: Fact,
-    },
-    /// The end.
-    End {
-        /// `CLOCK_MONOTONIC`, nanoseconds.
-        time_ns: u64,
-        /// How long the session took.
-        seconds: f64,
-        /// The ledger.
-        ledger: Ledger,
-    },
-}
-
 /// Writes a capture.
 pub struct Writer {
     out: BufWriter<File>,
@@ -96,18 +51,18 @@ impl Writer {
         Ok(writer)
     }
 
-    /// Adds a line.
-    pub fn line(&mut self, line: &Line) -> io::Result<()> {
-        self.write(line)
-    }
-
     fn write<T: Serialize>(&mut self, value: &T) -> io::Result<()> {
         serde_json::to_writer(&mut self.out, value)?;
         self.out.write_all(b"\n")
     }
+}
 
-    /// Writes out what is buffered.
-    pub fn flush(&mut self) -> io::Result<()> {
+impl Sink for Writer {
+    fn event(&mut self, event: &Event, _names: &Names) -> io::Result<()> {
+        self.write(event)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
         self.out.flush()
     }
 }

@@ -2,15 +2,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use nix::time::{ClockId, clock_gettime};
-
-/// `CLOCK_MONOTONIC` now, nanoseconds: the clock of `bpf_ktime_get_ns`.
-#[must_use]
-pub fn monotonic_ns() -> u64 {
-    clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(0, |t| {
-        t.tv_sec() as u64 * 1_000_000_000 + t.tv_nsec() as u64
-    })
-}
+use crate::clock::monotonic_ns;
 
 /// Turns monotonic time into wall-clock time by an offset taken once.
 #[derive(Clone, Copy, Debug, Default)]
@@ -38,16 +30,17 @@ impl Clock {
         format!("{date}T{time}Z")
     }
 
-    /// `12:34:56.789`, UTC.
+    /// `12:34:56.789Z`, UTC.
     #[must_use]
     pub fn time_of_day(self, time_ns: u64) -> String {
         let (_, mut time) = self.split(time_ns);
         time.truncate(12);
+        time.push('Z');
         time
     }
 
     fn split(self, time_ns: u64) -> (String, String) {
-        let micros = (self.offset_ns + time_ns) / 1000;
+        let micros = self.offset_ns.saturating_add(time_ns) / 1000;
         let seconds = micros / 1_000_000;
         let (days, in_day) = (seconds / 86_400, seconds % 86_400);
         // Civil date from days since 1970 (H. Hinnant's algorithm, for dates after 1970).
@@ -91,7 +84,7 @@ mod tests {
         assert_eq!(at(4_107_542_400), "2100-03-01T00:00:00.123456Z");
         assert_eq!(
             Clock { offset_ns: 0 }.time_of_day(3_723_004_000_000),
-            "01:02:03.004"
+            "01:02:03.004Z"
         );
     }
 }

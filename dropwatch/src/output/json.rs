@@ -1,21 +1,19 @@
 //! JSON lines: docs/events.md.
 
-use std::{
-    collections::HashMap,
-    io::{self, Write},
-};
+use std::io::{self, Write};
 
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::{Serializer, Value, json, ser::Formatter};
 
-use super::{Printer, Start, Summary, clock::Clock};
+use super::{Names, Sink, Start, Summary, clock::Clock, sanitize::bad};
 use crate::{
     correlate::{
-        case::{Repeat, Told},
+        case::{Repeat, Report},
         follow::Update,
     },
+    event::Event,
     model::{
         anchor::{Anchor, Drop},
-        coverage::ProbeStatus,
         evidence::SysctlWrite,
         ipvs::IpvsReply,
         packet,
@@ -29,18 +27,12 @@ pub const SCHEMA: u32 = 2;
 pub struct Json<W: Write> {
     out: W,
     clock: Clock,
-    /// Names of namespaces, learnt from explained cases.
-    netns: HashMap<u32, String>,
 }
 
 impl<W: Write> Json<W> {
     /// A printer with this clock.
     pub fn new(out: W, clock: Clock) -> Self {
-        Self {
-            out,
-            clock,
-            netns: HashMap::new(),
-        }
+        Self { out, clock }
     }
 
     fn line(&mut self, kind: &str, time_ns: u64, fields: Value) -> io::Result<()> {
@@ -48,15 +40,16 @@ impl<W: Write> Json<W> {
         if let (Value::Object(line), Value::Object(fields)) = (&mut line, fields) {
             line.extend(fields);
         }
-        serde_json::to_writer(&mut self.out, &line)?;
+        line.serialize(&mut Serializer::with_formatter(&mut self.out, Plain))?;
         self.out.write_all(b"\n")
     }
 
-    fn drop_object(&self, drop: &Drop) -> Value {
+    fn drop_object(&self, drop: &Drop, names: &Names) -> Value {
         json!({
             "time": self.clock.rfc3339(drop.time_ns),
             "cpu": drop.cpu,
-            "netns": { "inum": drop.netns, "name": self.netns.get(&drop.netns) },
+            "netns": { "inum": drop.netns, "name": names.get(drop.netns) },
+            "netns_cookie": cookie(drop.netns_cookie),
             "dev": drop.dev,
             "iif": drop.iif,
             "reason": drop.reason,
@@ -74,13 +67,13 @@ impl<W: Write> Json<W> {
         })
     }
 
-    fn ipvs_object(&self, reply: &IpvsReply) -> Value {
+    fn ipvs_object(&self, reply: &IpvsReply, names: &Names) -> Value {
         let c = &reply.connection;
         json!({
             "kind": "ipvs_reply",
             "time": self.clock.rfc3339(reply.time_ns),
             "cpu": reply.cpu,
-            "netns": { "inum": reply.netns, "name": self.netns.get(&reply.netns) },
+            "netns": { "inum": reply.netns, "name": names.get(reply.netns) },
             "hook": reply.hook,
             "af": if c.client.addr.is_ipv4() { 4 } else { 6 },
             "proto": packet::protocol(c.proto),
@@ -92,9 +85,20 @@ impl<W: Write> Json<W> {
             "asked": { "addr": reply.asked.dst, "port": reply.asked.dport },
         })
     }
+
+    fn sysctl_write(&mut self, write: &SysctlWrite, names: &Names) -> io::Result<()> {
+        let fields = json!({
+            "netns": { "inum": write.netns, "name": names.get(write.netns) },
+            "key": write.key,
+            "old": write.old,
+            "new": write.new,
+            "process": write.process,
+        });
+        self.line("sysctl_write", write.time_ns, fields)
+    }
 }
 
-impl<W: Write> Printer for Json<W> {
+impl<W: Write> Sink for Json<W> {
     fn start(&mut self, start: &Start) -> io::Result<()> {
         let hooks: Vec<_> = start.coverage.probes.iter().collect();
         let causes: Vec<_> = start
@@ -116,33 +120,36 @@ impl<W: Write> Printer for Json<W> {
         )
     }
 
-    fn dropped(&mut self, drop: &Drop) -> io::Result<()> {
-        let fields = self.drop_object(drop);
-        self.line("drop", drop.time_ns, fields)
-    }
-
-    fn ipvs_reply(&mut self, reply: &IpvsReply) -> io::Result<()> {
-        let fields = self.ipvs_object(reply);
-        self.line("anomaly", reply.time_ns, fields)
-    }
-
-    fn probe(&mut self, status: &ProbeStatus, time_ns: u64) -> io::Result<()> {
-        self.line("hook", time_ns, json!(status))?;
-        self.flush()
-    }
-
-    fn told(&mut self, told: &Told) -> io::Result<()> {
-        if let Some(name) = &told.netns_name {
-            self.netns.insert(told.anchor.netns(), name.clone());
+    fn event(&mut self, event: &Event, names: &Names) -> io::Result<()> {
+        match event {
+            Event::Drop(drop) => {
+                let fields = self.drop_object(drop, names);
+                self.line("drop", drop.time_ns, fields)
+            }
+            Event::IpvsReply(reply) => {
+                let fields = self.ipvs_object(reply, names);
+                self.line("anomaly", reply.time_ns, fields)
+            }
+            Event::SysctlWrite(write) => self.sysctl_write(write, names),
+            Event::Probe { status, time_ns } => {
+                self.line("hook", *time_ns, json!(status))?;
+                self.flush()
+            }
+            Event::IpvsReset(_) | Event::Fact { .. } | Event::Tick { .. } | Event::End { .. } => {
+                Ok(())
+            }
         }
-        let e = &told.explanation;
-        let (drop, anomaly) = match &told.anchor {
-            Anchor::Drop(drop) => (self.drop_object(drop), Value::Null),
-            Anchor::IpvsReply(reply) => (Value::Null, self.ipvs_object(reply)),
+    }
+
+    fn report(&mut self, report: &Report, names: &Names) -> io::Result<()> {
+        let e = &report.explanation;
+        let (drop, anomaly) = match &report.anchor {
+            Anchor::Drop(drop) => (self.drop_object(drop, names), Value::Null),
+            Anchor::IpvsReply(reply) => (Value::Null, self.ipvs_object(reply, names)),
         };
         let fields = json!({
-            "case": told.case,
-            "cause": told.cause,
+            "case": report.case,
+            "cause": report.cause,
             "title": e.title,
             "summary": e.summary,
             "drop": drop,
@@ -151,9 +158,9 @@ impl<W: Write> Printer for Json<W> {
             "evidence": e.evidence,
             "fixes": e.fixes,
             "unknown": e.unknown,
-            "blind": told.blind,
+            "blind": report.blind,
         });
-        self.line("verdict", told.anchor.time_ns(), fields)
+        self.line("verdict", report.anchor.time_ns(), fields)
     }
 
     fn repeat(&mut self, repeat: &Repeat, time_ns: u64) -> io::Result<()> {
@@ -165,22 +172,12 @@ impl<W: Write> Printer for Json<W> {
         self.flush()
     }
 
-    fn sysctl_write(&mut self, write: &SysctlWrite) -> io::Result<()> {
-        let fields = json!({
-            "netns": { "inum": write.netns, "name": self.netns.get(&write.netns) },
-            "key": write.key,
-            "old": write.old,
-            "new": write.new,
-            "process": write.process,
-        });
-        self.line("sysctl_write", write.time_ns, fields)
-    }
-
-    fn summary(&mut self, summary: &Summary) -> io::Result<()> {
+    fn summary(&mut self, summary: &Summary, _names: &Names) -> io::Result<()> {
         let fields = json!({
             "seconds": summary.seconds,
             "ledger": summary.ledger,
             "cases": summary.cases,
+            "closed": { "cases": summary.closed.cases, "drops": summary.closed.drops },
             "drops": summary.drops,
         });
         self.line("summary", summary.time_ns, fields)?;
@@ -189,5 +186,46 @@ impl<W: Write> Printer for Json<W> {
 
     fn flush(&mut self) -> io::Result<()> {
         self.out.flush()
+    }
+}
+
+/// `null` where the kernel has none.
+fn cookie(cookie: u64) -> Option<u64> {
+    (cookie != 0).then_some(cookie)
+}
+
+/// Compact JSON whose texts hold no character that a terminal acts on: JSON itself escapes only the first 32.
+struct Plain;
+
+impl Formatter for Plain {
+    fn write_string_fragment<W: ?Sized + Write>(
+        &mut self,
+        out: &mut W,
+        fragment: &str,
+    ) -> io::Result<()> {
+        let mut rest = fragment;
+        while let Some((at, c)) = rest.char_indices().find(|(_, c)| bad(*c)) {
+            out.write_all(&rest.as_bytes()[..at])?;
+            // All of them are below U+10000: one code unit.
+            write!(out, "\\u{:04x}", u32::from(c))?;
+            rest = &rest[at + c.len_utf8()..];
+        }
+        out.write_all(rest.as_bytes())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_that_a_terminal_acts_on_is_written_raw() {
+        let text = "a\u{9b}31m\u{202e}b\u{7f}\u{1b}ß\u{2028}";
+        let mut bytes = Vec::new();
+        text.serialize(&mut Serializer::with_formatter(&mut bytes, Plain))
+            .expect("JSON");
+        let json = String::from_utf8(bytes).expect("UTF-8");
+        assert_eq!(json, r#""a\u009b31m\u202eb\u007f\u001bß\u2028""#);
+        assert_eq!(serde_json::from_str::<String>(&json).expect("JSON"), text);
     }
 }

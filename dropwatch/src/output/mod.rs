@@ -1,28 +1,27 @@
-//! Output: one file per format, over any writer. Selection is the same for all.
+//! Output: sinks of what happens and what is said of it, one file per format, over any writer.
 
 use std::io;
 
-use serde::Serialize;
-
 use crate::{
     correlate::{
-        case::{Repeat, Tally, Told},
+        case::{Repeat, Report, Tally},
+        cases::Closed,
         follow::Update,
     },
-    model::{
-        anchor::Drop,
-        coverage::{Coverage, ProbeStatus},
-        evidence::SysctlWrite,
-        ipvs::IpvsReply,
-    },
+    event::Event,
+    model::{counts::Counted, coverage::Coverage},
     stats::Ledger,
 };
 
 pub mod capture;
 pub mod clock;
 pub mod json;
+pub mod lines;
+pub mod names;
 pub mod sanitize;
 pub mod text;
+
+pub use names::Names;
 
 /// What a session begins with.
 #[derive(Clone, Debug)]
@@ -39,23 +38,6 @@ pub struct Start {
     pub causes: Vec<(&'static str, Option<String>)>,
 }
 
-/// A line of the kernel's exact counts, with names.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Counted {
-    /// Drop reason.
-    pub reason: String,
-    /// Place.
-    pub location: String,
-    /// Namespace inode number.
-    pub netns: u32,
-    /// Device index.
-    pub ifindex: u32,
-    /// All drops.
-    pub count: u64,
-    /// Those of which no detail was sent.
-    pub suppressed: u64,
-}
-
 /// What a session ends with.
 #[derive(Clone, Debug)]
 pub struct Summary {
@@ -67,32 +49,48 @@ pub struct Summary {
     pub ledger: Option<Ledger>,
     /// Cases.
     pub cases: Vec<Tally>,
+    /// Cases that were closed before the end.
+    pub closed: Closed,
     /// Exact counts by the kernel, the largest first.
     pub drops: Vec<Counted>,
 }
 
-/// A format.
-pub trait Printer {
+/// Where a session's news go: a printer, a recorder, an exporter. What a sink does not care about it leaves out.
+pub trait Sink {
     /// Everything is attached.
-    fn start(&mut self, start: &Start) -> io::Result<()>;
-    /// A drop, without `--explain`.
-    fn dropped(&mut self, drop: &Drop) -> io::Result<()>;
-    /// An anomaly of IPVS, without `--explain`.
-    fn ipvs_reply(&mut self, reply: &IpvsReply) -> io::Result<()>;
-    /// A probe was attached after the start, or could not be.
-    fn probe(&mut self, status: &ProbeStatus, time_ns: u64) -> io::Result<()>;
-    /// A new case.
-    fn told(&mut self, told: &Told) -> io::Result<()>;
-    /// More of a case.
-    fn repeat(&mut self, repeat: &Repeat, time_ns: u64) -> io::Result<()>;
+    fn start(&mut self, _start: &Start) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// Something happened. Printers are given what is to be shown, the recorder everything.
+    fn event(&mut self, _event: &Event, _names: &Names) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// A case was explained.
+    fn report(&mut self, _report: &Report, _names: &Names) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// There is more of a case.
+    fn repeat(&mut self, _repeat: &Repeat, _time_ns: u64) -> io::Result<()> {
+        Ok(())
+    }
+
     /// What became of a connection of a case.
-    fn update(&mut self, update: &Update, time_ns: u64) -> io::Result<()>;
-    /// A watched sysctl was written.
-    fn sysctl_write(&mut self, write: &SysctlWrite) -> io::Result<()>;
+    fn update(&mut self, _update: &Update, _time_ns: u64) -> io::Result<()> {
+        Ok(())
+    }
+
     /// The end.
-    fn summary(&mut self, summary: &Summary) -> io::Result<()>;
+    fn summary(&mut self, _summary: &Summary, _names: &Names) -> io::Result<()> {
+        Ok(())
+    }
+
     /// Nothing more to come for now.
-    fn flush(&mut self) -> io::Result<()>;
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// Which cases to show.

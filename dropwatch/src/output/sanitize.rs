@@ -21,9 +21,14 @@ pub fn sanitize(text: &str) -> Cow<'_, str> {
         .into()
 }
 
-/// C0, DEL and C1 control characters, and those that turn the writing direction round.
-fn bad(c: char) -> bool {
-    c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+/// C0, DEL and C1 control characters, those that turn the writing direction round, and those that end lines.
+#[must_use]
+pub fn bad(c: char) -> bool {
+    c.is_control()
+        || matches!(
+            c,
+            '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
+        )
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use dropwatch::output::clock::Clock;
-use dropwatch::output::{Printer, Selection};
+use dropwatch::output::{Selection, Sink};
 use dropwatch::replay::replay;
 
 /// A buffer that the printer and the test both hold.
@@ -42,7 +42,7 @@ pub fn captures() -> Vec<PathBuf> {
 pub fn output(
     capture: &Path,
     explain: bool,
-    printer: impl FnOnce(Shared, Clock) -> Box<dyn Printer>,
+    printer: impl FnOnce(Shared, Clock) -> Box<dyn Sink>,
 ) -> String {
     let file = BufReader::new(fs::File::open(capture).expect("a capture"));
     output_of(file, explain, printer)
@@ -52,7 +52,7 @@ pub fn output(
 pub fn output_of_cut(
     capture: &Path,
     explain: bool,
-    printer: impl FnOnce(Shared, Clock) -> Box<dyn Printer>,
+    printer: impl FnOnce(Shared, Clock) -> Box<dyn Sink>,
 ) -> String {
     let whole = fs::read_to_string(capture).expect("a capture");
     let end = whole.rfind("\"line\":\"end\"").expect("an end");
@@ -62,7 +62,7 @@ pub fn output_of_cut(
 fn output_of(
     capture: impl BufRead,
     explain: bool,
-    printer: impl FnOnce(Shared, Clock) -> Box<dyn Printer>,
+    printer: impl FnOnce(Shared, Clock) -> Box<dyn Sink>,
 ) -> String {
     let shared = Shared::default();
     let out = shared.clone();

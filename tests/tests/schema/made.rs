@@ -1,9 +1,13 @@
 //! Lines made by hand: what no recording has.
 
-use dropwatch::correlate::case::{Repeat, Tally};
+use dropwatch::correlate::case::{DeviceCount, FlowCount, Numbers, Repeat, Tally};
+use dropwatch::correlate::cases::Closed;
 use dropwatch::correlate::follow::{Outcomes, Update};
+use dropwatch::correlate::touched::{Device, Flow};
 use dropwatch::doctor::Report;
+use dropwatch::event::Event;
 use dropwatch::model::anchor::{Dev, Drop, Location, Reason, Task};
+use dropwatch::model::counts::Counted;
 use dropwatch::model::coverage::{Coverage, ProbeStatus};
 use dropwatch::model::evidence::{
     Clash, CtState, Insertion, Lookup, Mode, QueueTrip, Refused, Reinjected, Returned, SourceCheck,
@@ -13,7 +17,7 @@ use dropwatch::model::packet::Packet;
 use dropwatch::model::tuple::Tuple;
 use dropwatch::output::clock::Clock;
 use dropwatch::output::json::Json;
-use dropwatch::output::{Counted, Printer, Summary};
+use dropwatch::output::{Names, Sink, Summary};
 use serde_json::json;
 
 fn drop() -> Drop {
@@ -21,6 +25,7 @@ fn drop() -> Drop {
         time_ns: 1_000_000_000,
         cpu: 3,
         netns: 0,
+        netns_cookie: 0,
         dev: None,
         iif: 0,
         reason: Reason {
@@ -101,13 +106,16 @@ fn reply() -> IpvsReply {
 pub fn made_lines() -> String {
     let mut text = Vec::new();
     let mut json = Json::new(&mut text, Clock::default());
+    let names = Names::default();
     let mut print = || -> std::io::Result<()> {
-        json.dropped(&drop())?;
-        json.dropped(&Drop {
+        let mut dropped = |drop: Drop| json.event(&Event::Drop(Box::new(drop)), &names);
+        dropped(drop())?;
+        dropped(Drop {
             packet: Some(packet()),
             ..drop()
         })?;
-        json.dropped(&Drop {
+        dropped(Drop {
+            netns_cookie: u64::MAX,
             dev: Some(Dev {
                 name: "eth0".into(),
                 ifindex: 2,
@@ -170,18 +178,21 @@ pub fn made_lines() -> String {
             }),
             ..drop()
         })?;
-        json.ipvs_reply(&reply())?;
-        json.probe(
-            &ProbeStatus {
-                hook: "ipvs".into(),
-                probe: "ipvs_xmit".into(),
-                symbol: "ip_vs_nat_xmit".into(),
-                flavour: None,
-                attached: false,
-                why: Some("waits for module ip_vs".into()),
-                awaits: Some("ip_vs".into()),
+        json.event(&Event::IpvsReply(Box::new(reply())), &names)?;
+        json.event(
+            &Event::Probe {
+                time_ns: 1_500_000_000,
+                status: ProbeStatus {
+                    hook: "ipvs".into(),
+                    probe: "ipvs_xmit".into(),
+                    symbol: "ip_vs_nat_xmit".into(),
+                    flavour: None,
+                    attached: false,
+                    why: Some("waits for module ip_vs".into()),
+                    awaits: Some("ip_vs".into()),
+                },
             },
-            1_500_000_000,
+            &names,
         )?;
         json.repeat(
             &Repeat {
@@ -189,7 +200,12 @@ pub fn made_lines() -> String {
                 cause: Some("rp_filter"),
                 title: "refused".into(),
                 count: 1,
-                total: 2,
+                numbers: Numbers {
+                    total: 2,
+                    exact: None,
+                    of_kind: Some(u64::MAX),
+                },
+                devices: 2,
             },
             2_000_000_000,
         )?;
@@ -209,7 +225,7 @@ pub fn made_lines() -> String {
             },
             2_500_000_000,
         )?;
-        json.summary(&Summary {
+        let summary = Summary {
             time_ns: 3_000_000_000,
             seconds: 2.0,
             ledger: None,
@@ -217,14 +233,41 @@ pub fn made_lines() -> String {
                 case: 1,
                 cause: None,
                 title: "dropped".into(),
-                total: u64::MAX,
+                numbers: Numbers {
+                    total: u64::MAX,
+                    exact: Some(u64::MAX),
+                    of_kind: None,
+                },
                 drops: 0,
+                devices: vec![DeviceCount {
+                    device: Device {
+                        name: "eth0".into(),
+                        ifindex: 2,
+                    },
+                    count: 1,
+                }],
+                flows: vec![FlowCount {
+                    flow: Flow {
+                        proto: "ICMP".into(),
+                        src: packet().src,
+                        dst: packet().dst,
+                        dport: None,
+                    },
+                    count: 1,
+                }],
+                other_devices: 0,
+                other_flows: 1,
                 outcomes: Some(Outcomes {
                     followed: 1,
                     never: 1,
                     ..Outcomes::default()
                 }),
             }],
+            closed: Closed {
+                cases: 1,
+                drops: 1,
+                hidden: 0,
+            },
             drops: vec![Counted {
                 reason: "no reason given".into(),
                 location: "0xffffffffffffffff".into(),
@@ -233,7 +276,8 @@ pub fn made_lines() -> String {
                 count: u64::MAX,
                 suppressed: 0,
             }],
-        })
+        };
+        json.summary(&summary, &names)
     };
     print().expect("writing to memory");
     let lines = String::from_utf8(text).expect("UTF-8");

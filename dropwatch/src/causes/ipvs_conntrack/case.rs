@@ -3,13 +3,13 @@
 use dropwatch_common::record::ipvs::flag;
 use serde_json::{Value, json};
 
-use super::{fixes, text};
+use super::{fixes, memory::Memory, text};
 use crate::{
-    correlate::view::View,
     facts::{
         Netns,
         ipvs::{IpvsService, IpvsState},
     },
+    judge::View,
     model::{
         anchor::Drop,
         explanation::Explanation,
@@ -53,15 +53,14 @@ pub(super) struct Case<'a> {
 
 impl<'a> Case<'a> {
     /// Reads all facts; what is pending is `None` for now.
-    pub(super) fn read(reply: &'a IpvsReply, view: &View<'a>) -> Self {
+    pub(super) fn read(reply: &'a IpvsReply, memory: &'a Memory, view: &View<'a>) -> Self {
         let c = &reply.connection;
         let netns = view.netns(reply.netns);
         let state = view.ipvs(reply.netns, c.client, c.service);
         let rules = view.ruleset(reply.netns);
-        let reset = view.recent().reset_of(c, reply.time_ns);
+        let reset = memory.reset_of(c, reply.time_ns);
         // The reply's own, not that of the reset which it earned.
-        let at_client = |drop: &&Drop| drop.packet.as_ref().is_some_and(|p| p.dst == c.client.addr);
-        let client_drop = view.linked_drops().find(at_client);
+        let client_drop = memory.drop_at_client(c);
         if c.proto == TCP && reset.is_none() {
             view.wait(RESET_NS);
         } else if c.proto != TCP && client_drop.is_none() {

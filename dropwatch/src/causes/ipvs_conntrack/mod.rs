@@ -9,22 +9,33 @@
 //! connection whose entry was seen with a destination translation on it when it was detached. The drop that the
 //! reply meets, at a client on the same machine, belongs to it.
 
-use super::{Cause, Subject, Verdict, hash};
+use std::net::IpAddr;
+
+use self::memory::Memory;
 use crate::{
     attach::spec::{self, Probe},
-    correlate::{recent::Recent, view::View},
-    model::{anchor::Anchor, coverage::Coverage, ipvs::IpvsReply},
+    event::Event,
+    judge::{Answer, Cause, Judgement, Key, View},
+    model::{
+        anchor::Anchor,
+        coverage::Coverage,
+        ipvs::{Endpoint, IpvsReply},
+    },
 };
 
 mod case;
 mod fixes;
+mod memory;
 mod text;
 
 /// The sysctl that decides.
 pub const SYSCTL: &str = "net.ipv4.vs.conntrack";
 
 /// The cause.
-pub struct IpvsConntrack;
+#[derive(Default)]
+pub struct IpvsConntrack {
+    memory: Memory,
+}
 
 impl Cause for IpvsConntrack {
     fn id(&self) -> &'static str {
@@ -45,35 +56,66 @@ impl Cause for IpvsConntrack {
         ))
     }
 
-    fn subject(&self, anchor: &Anchor, recent: &Recent) -> Option<Subject> {
-        match anchor {
-            Anchor::IpvsReply(reply) => Some(subject(reply, recent)),
-            Anchor::Drop(drop) => Some(subject(recent.reply_of(drop)?, recent)),
+    fn observe(&mut self, event: &Event) {
+        match event {
+            Event::IpvsReply(reply) => self.memory.replied((**reply).clone()),
+            Event::IpvsReset(reset) => self.memory.reset(reset.clone()),
+            Event::Drop(drop) => self.memory.dropped(drop),
+            Event::SysctlWrite(write) if write.key == SYSCTL => {
+                let on = write.new != "0";
+                self.memory.switched(write.netns, write.time_ns, on);
+            }
+            _ => {}
         }
     }
 
-    fn judge(&self, anchor: &Anchor, view: &View<'_>) -> Verdict {
-        let Anchor::IpvsReply(reply) = anchor else {
-            // A drop finds its anomaly's case; if that was too much for the table of cases, it is a plain drop.
-            return Verdict::NotMine;
+    fn expire(&mut self, now_ns: u64) {
+        self.memory.expire(now_ns);
+    }
+
+    fn class(&self, anchor: &Anchor) -> Option<Key> {
+        let reply = match anchor {
+            Anchor::IpvsReply(reply) => reply,
+            Anchor::Drop(drop) => self.memory.reply_of(drop)?,
         };
-        let case = case::Case::read(reply, view);
+        Some(Key::of(self.same(reply)))
+    }
+
+    fn judge(&self, anchor: &Anchor, view: &View<'_>) -> Judgement {
+        let Anchor::IpvsReply(reply) = anchor else {
+            // A drop that belongs to a reply has that reply's class, and with it its case.
+            return Judgement::NotMine;
+        };
+        let case = case::Case::read(reply, &self.memory, view);
         if view.pending() {
-            return Verdict::Wait;
+            return Judgement::Wait;
         }
-        Verdict::Mine(Box::new(case.explain(view.unknown())))
+        Judgement::Mine(Box::new(Answer {
+            key: Key::of((self.same(reply), case.older_entry())),
+            explanation: case.explain(view.unknown()),
+            family: None,
+        }))
     }
 }
 
-/// One case for all that ask the same and are served by the same; another one once the sysctl was set, for what
-/// is still wrong then has another reason.
-fn subject(reply: &IpvsReply, recent: &Recent) -> Subject {
-    let (asked, service) = (&reply.asked, &reply.connection.service);
-    [
-        u64::from(reply.netns),
-        u64::from(asked.proto) << 32 | u64::from(asked.dport) << 16 | u64::from(service.port),
-        hash(&asked.dst.to_string()),
-        hash(&service.addr.to_string()),
-        u64::from(recent.was_set(reply.netns, reply.time_ns)),
-    ]
+/// All that ask the same and are served by the same, before or after the sysctl was set: what is still wrong then has
+/// another reason.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Same {
+    proto: u8,
+    asked: (IpAddr, u16),
+    service: Endpoint,
+    set: bool,
+}
+
+impl IpvsConntrack {
+    fn same(&self, reply: &IpvsReply) -> Same {
+        let asked = &reply.asked;
+        Same {
+            proto: asked.proto,
+            asked: (asked.dst, asked.dport),
+            service: reply.connection.service,
+            set: self.memory.was_set(reply.netns, reply.time_ns),
+        }
+    }
 }

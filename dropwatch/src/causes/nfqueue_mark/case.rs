@@ -4,12 +4,12 @@ use serde_json::{Value, json};
 
 use super::{fixes, text};
 use crate::{
-    correlate::view::View,
     facts::{
         Netns,
         ruleset::{MarkTest, Match, Ruleset, Test},
     },
-    model::{anchor::Drop, evidence::Reinjected, explanation::Explanation},
+    judge::{Key, View},
+    model::{anchor::Drop, evidence::Reinjected, explanation::Explanation, hook::Hook},
     netfilter::{self, Candidate, Packet, Place},
 };
 
@@ -130,6 +130,19 @@ impl<'a> Case<'a> {
         netfilter::propose_mask(used, self.change.bits().count_ones())
     }
 
+    /// What makes two such packets one case: the same queue and program, the same change, the same rules.
+    pub(super) fn key(&self) -> Key {
+        Key::of(SameChange {
+            queue: self.change.queue,
+            program: self.change.back.process.comm.clone(),
+            before: self.change.before,
+            after: self.change.after,
+            hook: self.place.hook,
+            rules: self.rules.iter().map(netfilter::describe).collect(),
+            queue_rule: self.queue_rule.as_ref().map(netfilter::describe),
+        })
+    }
+
     pub(super) fn explain(&self, mut unknown: Vec<String>) -> Explanation {
         if self.rules.len() > 1 {
             unknown.push(format!(
@@ -190,6 +203,18 @@ impl<'a> Case<'a> {
             "free_mask": self.free_mask(),
         })
     }
+}
+
+/// See [`Case::key`].
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct SameChange {
+    queue: u16,
+    program: String,
+    before: u32,
+    after: u32,
+    hook: Option<Hook>,
+    rules: Vec<String>,
+    queue_rule: Option<String>,
 }
 
 /// The rule that sent it to the queue: the only one that can have, at the hook where it was queued.

@@ -7,12 +7,10 @@
 //! Mine is only a packet that was seen to come back with another mark than it was queued with, and that a rule
 //! dropped which asks for just those bits: with the mark it was queued with, no rule would have dropped it.
 
-use super::{Cause, Subject, Verdict};
 use crate::{
     attach::spec::{self, Probe},
-    correlate::{recent::Recent, view::View},
+    judge::{Answer, Cause, Judgement, View},
     model::{anchor::Anchor, coverage::Coverage},
-    netfilter::Place,
 };
 
 mod case;
@@ -44,29 +42,18 @@ impl Cause for NfqueueMark {
         ))
     }
 
-    fn subject(&self, anchor: &Anchor, _recent: &Recent) -> Option<Subject> {
-        let drop = anchor.drop()?;
-        let change = case::Change::of(drop)?;
-        let place = Place::of(drop)?;
-        let hook = place.hook.map_or(u64::MAX, |hook| hook as u64);
-        let l3 = drop.packet.as_ref().map_or(0, |p| u64::from(p.l3));
-        Some([
-            u64::from(drop.netns),
-            u64::from(change.queue) << 8 | l3,
-            u64::from(change.before) << 32 | u64::from(change.after),
-            hook << 32 | u64::from(drop.mark),
-            drop.location.address,
-        ])
-    }
-
-    fn judge(&self, anchor: &Anchor, view: &View<'_>) -> Verdict {
+    fn judge(&self, anchor: &Anchor, view: &View<'_>) -> Judgement {
         let case = anchor.drop().and_then(|drop| case::Case::read(drop, view));
         if view.pending() {
-            return Verdict::Wait;
+            return Judgement::Wait;
         }
         match case {
-            Some(case) => Verdict::Mine(Box::new(case.explain(view.unknown()))),
-            None => Verdict::NotMine,
+            Some(case) => Judgement::Mine(Box::new(Answer {
+                key: case.key(),
+                explanation: case.explain(view.unknown()),
+                family: None,
+            })),
+            None => Judgement::NotMine,
         }
     }
 }

@@ -7,8 +7,8 @@ use serde_json::json;
 
 use super::{fixes, text};
 use crate::{
-    correlate::view::View,
     facts::{Link, Netns, Process, SetBy, SysctlFiles, sysctl_files::dotted},
+    judge::{Key, View},
     model::{
         anchor::{Dev, Drop},
         evidence::{Mode, SourceCheck, SysctlWrite},
@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// Which of the filter's rules refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Kind {
     /// Strict: the route back leaves by another device.
@@ -179,6 +179,21 @@ impl<'a> Case<'a> {
         })
     }
 
+    /// What makes two refusals one case: the same setting refused them for the same reason, and their answers leave
+    /// by the same device.
+    pub(super) fn key(&self) -> Key {
+        // Where `all` is as large as the device's own value, it is `all` that concerns every device.
+        let of_all = self.effective.all >= self.effective.device;
+        Key::of(SameRefusal {
+            kind: self.kind,
+            value: self.effective.value,
+            device: (!of_all).then(|| self.dev.name.clone()),
+            own_value: self.effective.device,
+            back: self.reverse.as_ref().and_then(|route| route.dev.clone()),
+            spoof_suspected: self.spoof_suspected,
+        })
+    }
+
     pub(super) fn explain(&self, mut unknown: Vec<String>) -> Explanation {
         if self.netns.is_some_and(|n| !n.own) {
             unknown.push(
@@ -216,6 +231,17 @@ impl<'a> Case<'a> {
             "written_by": self.written_by,
         })
     }
+}
+
+/// See [`Case::key`].
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct SameRefusal {
+    kind: Kind,
+    value: i32,
+    device: Option<String>,
+    own_value: i32,
+    back: Option<String>,
+    spoof_suspected: bool,
 }
 
 /// Which rule refused: net/ipv4/fib_frontend.c, `__fib_validate_source`.

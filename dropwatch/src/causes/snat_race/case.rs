@@ -1,6 +1,6 @@
 //! Everything that is known of one refused insertion.
 
-use std::ops::RangeInclusive;
+use std::{net::IpAddr, ops::RangeInclusive};
 
 use dropwatch_common::record::ct_insert::status;
 use serde_json::{Value, json};
@@ -11,11 +11,11 @@ use super::{
     text,
 };
 use crate::{
-    correlate::view::View,
     facts::{
         ConntrackStats, Netns,
         ruleset::{Family, Hook, Nat, NatAction, Ruleset, State},
     },
+    judge::{Key, View},
     model::{anchor::Drop, evidence::Insertion, explanation::Explanation, tuple::Tuple},
     netfilter::{NatRule, Packet, translated_by},
 };
@@ -87,6 +87,18 @@ impl<'a> Case<'a> {
         })
     }
 
+    /// What makes two losses one case: the same service, the same translated address, and the same rule.
+    pub fn key(&self) -> Key {
+        let translated = &self.insertion.reply;
+        Key::of(SameRace {
+            proto: translated.proto,
+            server: (translated.src, translated.sport),
+            address: translated.dst,
+            rule: self.rule.map(|rule| rule.words()),
+            fixed_port: self.fixed_port,
+        })
+    }
+
     /// The explanation.
     pub fn explain(&self, mut unknown: Vec<String>) -> Explanation {
         if self.rule.is_none() {
@@ -135,6 +147,16 @@ impl<'a> Case<'a> {
             "max": self.stats.and_then(|s| s.max),
         })
     }
+}
+
+/// See [`Case::key`].
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct SameRace {
+    proto: u8,
+    server: (IpAddr, u16),
+    address: IpAddr,
+    rule: Option<String>,
+    fixed_port: bool,
 }
 
 /// Whether it was confirmed only moments ago, judged by how much of its first time-out is left.

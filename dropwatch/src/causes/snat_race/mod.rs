@@ -7,17 +7,16 @@
 //! Mine is only a packet that carries an entry which is new, source-translated and not confirmed, was freed
 //! where no rule drops any more, and whose translated tuple is held by *another* connection. A holder that
 //! is no newcomer means that the port range is used up: explained as that, not as a race, like the other
-//! reasons for which conntrack refuses packets ([`plain()`]).
+//! reasons for which conntrack refuses packets ([`plain::plain`]).
 
 use std::net::IpAddr;
 
 use dropwatch_common::record::ct_insert::status;
 
-use super::{Cause, Subject, Verdict};
 use crate::{
     attach::spec::{self, Probe},
-    correlate::{recent::Recent, view::View},
     facts::Followed,
+    judge::{Answer, Cause, Judgement, Key, View, Words},
     model::{
         anchor::{Anchor, Drop},
         coverage::Coverage,
@@ -32,8 +31,6 @@ mod plain;
 mod refusal;
 mod text;
 
-pub use plain::{Refused, plain, subject as plain_subject};
-
 /// The cause.
 pub struct SnatRace;
 
@@ -42,14 +39,28 @@ fn candidate(drop: &Drop) -> Option<&Insertion> {
     refusal::not_entered(drop).filter(|i| i.status & status::SRC_NAT != 0)
 }
 
-/// A few bytes of an address: what tells cases apart are numbers.
-fn hash(address: &IpAddr) -> u64 {
-    address
-        .to_string()
-        .bytes()
-        .fold(0xcbf2_9ce4_8422_2325_u64, |sum, b| {
-            (sum ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3)
+/// All that leaves by the same translated address for the same service, and met the same sort of connection there: an old
+/// one in the way is exhaustion, a new one a race, and the first must not speak for both.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Translated {
+    proto: u8,
+    server: (IpAddr, u16),
+    address: IpAddr,
+    /// Bits that tell an old connection from a new one, of the one in the way; `None` where that was not seen.
+    winner: Option<u32>,
+}
+
+impl Translated {
+    fn of(drop: &Drop) -> Option<Self> {
+        let translated = &candidate(drop)?.reply;
+        let telling = status::ASSURED | status::SEEN_REPLY;
+        Some(Self {
+            proto: translated.proto,
+            server: (translated.src, translated.sport),
+            address: translated.dst,
+            winner: drop.clash.as_ref().map(|clash| clash.status & telling),
         })
+    }
 }
 
 impl Cause for SnatRace {
@@ -67,21 +78,12 @@ impl Cause for SnatRace {
         coverage.no_places()
     }
 
-    fn subject(&self, anchor: &Anchor, _recent: &Recent) -> Option<Subject> {
-        let drop = anchor.drop()?;
-        let insertion = candidate(drop)?;
-        // One case for all that leaves by the same translated address for the same service.
-        let translated = &insertion.reply;
-        Some([
-            u64::from(drop.netns),
-            u64::from(translated.proto) << 16 | u64::from(translated.sport),
-            hash(&translated.src),
-            hash(&translated.dst),
-            // An old connection in the way is exhaustion, a new one a race: the first must not speak for both.
-            drop.clash
-                .as_ref()
-                .map_or(0, |clash| 1 + u64::from(clash.status & status::ASSURED)),
-        ])
+    fn class(&self, anchor: &Anchor) -> Option<Key> {
+        Translated::of(anchor.drop()?).map(Key::of)
+    }
+
+    fn words(&self, drop: &Drop, view: &View<'_>) -> Option<Words> {
+        plain::plain(drop, view)
     }
 
     fn follows(&self) -> bool {
@@ -97,17 +99,25 @@ impl Cause for SnatRace {
         Some(text::followed(tuple, outcome))
     }
 
-    fn judge(&self, anchor: &Anchor, view: &View<'_>) -> Verdict {
-        let Some(case) = anchor.drop().and_then(|drop| case::Case::read(drop, view)) else {
+    fn judge(&self, anchor: &Anchor, view: &View<'_>) -> Judgement {
+        let mut mine = anchor
+            .drop()
+            .filter(|drop| candidate(drop).is_some())
+            .into_iter();
+        let Some(case) = mine.find_map(|drop| case::Case::read(drop, view)) else {
             return if view.pending() {
-                Verdict::Wait
+                Judgement::Wait
             } else {
-                Verdict::NotMine
+                Judgement::NotMine
             };
         };
         if view.pending() {
-            return Verdict::Wait;
+            return Judgement::Wait;
         }
-        Verdict::Mine(Box::new(case.explain(view.unknown())))
+        Judgement::Mine(Box::new(Answer {
+            key: case.key(),
+            explanation: case.explain(view.unknown()),
+            family: None,
+        }))
     }
 }

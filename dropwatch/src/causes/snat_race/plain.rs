@@ -1,14 +1,11 @@
 //! Packets that conntrack refused for another reason: explained as what they are, without a blame.
 
-use dropwatch_common::record::ct_insert::status;
+use std::net::IpAddr;
 
-use super::{
-    hash,
-    refusal::{self, Holder, Kind, turned},
-};
+use super::refusal::{self, Holder, Kind, turned};
 use crate::{
-    correlate::view::View,
     facts::ConntrackStats,
+    judge::{Key, View, Words},
     model::{anchor::Drop, evidence::Insertion},
 };
 
@@ -23,26 +20,36 @@ pub struct Refused {
     pub look: String,
 }
 
-/// What keeps such drops apart from those of rules at the same place; 0 for all others.
-pub fn subject(drop: &Drop) -> u64 {
-    if refusal::not_tracked(drop) {
-        return 1;
+/// What makes two refusals one case.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Same {
+    kind: &'static str,
+    /// Where the packets were going after translation.
+    server: Option<(u8, IpAddr, u16)>,
+}
+
+impl Refused {
+    /// For the plain explanation.
+    fn words(self, insertion: Option<&Insertion>) -> Words {
+        Words {
+            kind: self.kind,
+            what: self.what,
+            look: self.look,
+            key: Key::of(Same {
+                kind: self.kind,
+                server: insertion.map(|i| (i.reply.proto, i.reply.src, i.reply.sport)),
+            }),
+        }
     }
-    let Some(insertion) = refusal::not_entered(drop) else {
-        return 0;
-    };
-    let clash = u64::from(drop.clash.is_some()) << 1;
-    if insertion.status & status::DST_NAT == 0 {
-        return 4 | clash;
-    }
-    // Destinations are translated to a few servers: each is a case of its own.
-    let server = hash(&insertion.reply.src).wrapping_add(insertion.reply.sport.into());
-    8 | clash | server << 4
 }
 
 /// Explains a packet that conntrack refused; `None` when the drop has nothing to do with it, or facts are
 /// pending.
-pub fn plain(drop: &Drop, view: &View<'_>) -> Option<Refused> {
+pub fn plain(drop: &Drop, view: &View<'_>) -> Option<Words> {
+    refused(drop, view).map(|refused| refused.words(refusal::not_entered(drop)))
+}
+
+fn refused(drop: &Drop, view: &View<'_>) -> Option<Refused> {
     if refusal::not_tracked(drop) {
         let stats = view.conntrack_stats(drop.netns)?;
         return table_full(stats, refusal::no_rule(drop, view));

@@ -6,8 +6,8 @@ use dropwatch_common::record::ct_insert::status;
 
 use crate::{
     attach::spec,
-    correlate::view::View,
     facts::ConntrackEntry,
+    judge::View,
     model::{
         anchor::Drop,
         evidence::{CtState, Insertion, Reinjected},

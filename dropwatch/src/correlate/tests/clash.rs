@@ -101,7 +101,7 @@ fn kernel(sees_clashes: bool) -> Engine {
         why: None,
         awaits: None,
     });
-    Engine::new(&causes::ALL, coverage)
+    Engine::new(causes::all(), coverage, true)
 }
 
 /// Judges a drop where conntrack's table holds one entry.
@@ -110,7 +110,7 @@ fn judged(
     drop: Box<Drop>,
     entry: &ConntrackEntry,
     entries: u64,
-) -> (Told, Vec<FactKey>) {
+) -> (Report, Vec<FactKey>) {
     let now = drop.time_ns + 1;
     let (mut out, mut told, mut follow) = (Vec::new(), None, Vec::new());
     engine.dropped(drop, &mut out);
@@ -133,8 +133,8 @@ fn judged(
                 };
                 engine.fact(key, fact, now, &mut out);
             }
-            Output::Told(case) => told = Some(*case),
-            Output::Repeat(_) | Output::Update(_) => panic!("{output:?}"),
+            Output::Report(case) => told = Some(*case),
+            Output::Repeat(_) | Output::Update(_) | Output::Renewed(_) => panic!("{output:?}"),
         }
     }
     (told.expect("told"), follow)
@@ -346,7 +346,8 @@ fn the_first_connection_is_followed_aloud_and_the_others_counted() {
     let unknown = Fact::Unknown { why: "gone".into() };
     engine.fact(keys[2].clone(), unknown, 12 * SECOND, &mut out);
 
-    let tally = engine.finish(20 * SECOND, &mut out);
+    engine.finish(20 * SECOND, &mut out);
+    let tally = engine.tallies();
     let outcomes = tally[0].outcomes.as_ref().expect("followed");
     assert_eq!((outcomes.followed, outcomes.open), (63, 60));
     assert_eq!((outcomes.through, outcomes.never), (2, 1));
@@ -364,7 +365,8 @@ fn losses_of_another_reason_are_not_followed() {
     let drop = refused_at("ip_output", Some(loser()));
     let (_, follow) = judged(&mut engine, drop, &old, 50);
     assert!(follow.is_empty());
-    let tally = engine.finish(20 * SECOND, &mut Vec::new());
+    engine.finish(20 * SECOND, &mut Vec::new());
+    let tally = engine.tallies();
     assert_eq!(tally[0].outcomes, None);
 }
 

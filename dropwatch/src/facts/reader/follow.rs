@@ -15,9 +15,9 @@ use dropwatch_common::record::ct_insert::status;
 
 use super::{conntrack, netns::Namespaces, unknown};
 use crate::{
+    clock::monotonic_ns,
     facts::{ConntrackEntry, Fact, FactKey, Followed},
     model::tuple::Tuple,
-    output::clock::monotonic_ns,
 };
 
 /// Pause between two questions about a connection.

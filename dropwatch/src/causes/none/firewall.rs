@@ -2,12 +2,13 @@
 
 use serde_json::Value;
 
-use super::view::View;
+use super::same::{self, SameRules};
 use crate::{
     facts::{
         queues::{Queue, Queues},
         ruleset::Ruleset,
     },
+    judge::View,
     model::{
         anchor::{Drop, Task},
         evidence::{QueueTrip, Reinjected},
@@ -33,25 +34,8 @@ pub struct Said {
     pub facts: Value,
     /// Lines of proof.
     pub lines: Vec<Line>,
-}
-
-/// What tells netfilter's drops at one place apart: hook, and what a queue had to do with it.
-#[must_use]
-pub fn subject(drop: &Drop) -> u64 {
-    let Some(place) = Place::of(drop) else {
-        return 0;
-    };
-    let hook = place.hook.map_or(0, |hook| hook as u64 + 1);
-    let queue = match drop.queue.as_ref() {
-        Some(trip) => 1 + trip.back.as_ref().map_or(0, |b| u64::from(b.kind()) + 1),
-        None => 0,
-    };
-    let more = match place.by {
-        By::Segments => is_whole(drop),
-        By::Hooks | By::NfTables => netfilter::after_queue(drop),
-        By::Reinject | By::Queue => false,
-    };
-    hook << 16 | queue << 8 | u64::from(more) << 1 | 1
+    /// What makes two such drops one case.
+    pub same: SameRules,
 }
 
 /// Explains it; `None` when it was not netfilter, or while facts are missing.
@@ -148,6 +132,23 @@ pub fn explain(drop: &Drop, view: &View<'_>) -> Option<Said> {
         look,
         facts: attribution.json(drop),
         lines,
+        same: SameRules {
+            kind,
+            family: attribution.place.family,
+            hook: attribution.place.hook,
+            rules: attribution
+                .suspects
+                .list
+                .iter()
+                .map(netfilter::describe)
+                .collect(),
+            complete: attribution.suspects.complete,
+            queue: trip.map(|trip| same::Trip {
+                queue: trip.queued.as_ref().map(|q| q.queue),
+                verdict: trip.back.as_ref().map(Reinjected::kind),
+                program: trip.back.as_ref().map(|b| b.process.comm.clone()),
+            }),
+        },
     })
 }
 

@@ -34,6 +34,11 @@ impl Readings {
         readings.push_back((time_ns, stats.clone()));
     }
 
+    /// Forgets a namespace.
+    pub fn forget(&mut self, netns: u32) {
+        self.tables.remove(&netns);
+    }
+
     /// The last reading before a time, and when it was taken.
     #[must_use]
     pub fn before(&self, netns: u32, time_ns: u64) -> Option<&(u64, ConntrackStats)> {

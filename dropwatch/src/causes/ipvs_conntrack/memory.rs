@@ -18,16 +18,16 @@ const LINK_WITHIN_NS: u64 = 1_000_000_000;
 
 /// The last events.
 #[derive(Debug, Default)]
-pub struct Recent {
+pub struct Memory {
     replies: VecDeque<IpvsReply>,
     resets: VecDeque<IpvsReset>,
-    /// Drops that belong to a case of an anomaly, with that case's number.
-    linked: VecDeque<(usize, Drop)>,
+    /// Drops that belong to a reply.
+    linked: VecDeque<Drop>,
     /// Writes of `net.ipv4.vs.conntrack`: namespace, time, whether it was switched on. Never too old.
     switches: VecDeque<(u32, u64, bool)>,
 }
 
-impl Recent {
+impl Memory {
     /// Remembers a reply that left IPVS from the wrong place.
     pub fn replied(&mut self, reply: IpvsReply) {
         push(&mut self.replies, reply);
@@ -38,9 +38,11 @@ impl Recent {
         push(&mut self.resets, reset);
     }
 
-    /// Remembers that a drop belongs to an anomaly's case.
-    pub fn linked(&mut self, case: usize, drop: &Drop) {
-        push(&mut self.linked, (case, drop.clone()));
+    /// Remembers a drop, if it belongs to a reply.
+    pub fn dropped(&mut self, drop: &Drop) {
+        if !self.replies.is_empty() && self.reply_of(drop).is_some() {
+            push(&mut self.linked, drop.clone());
+        }
     }
 
     /// Remembers that IPVS's use of conntrack was switched.
@@ -70,7 +72,7 @@ impl Recent {
             .is_some_and(|flags| flags.contains("RST"));
         self.replies.iter().rev().find(|reply| {
             let c = &reply.connection;
-            (reply.time_ns..reply.time_ns + LINK_WITHIN_NS).contains(&drop.time_ns)
+            (reply.time_ns..reply.time_ns.saturating_add(LINK_WITHIN_NS)).contains(&drop.time_ns)
                 && packet.is_proto(c.proto)
                 && (goes(c.service, c.client) || reset && goes(c.client, c.real_server))
         })
@@ -86,20 +88,21 @@ impl Recent {
         })
     }
 
-    /// The drops that belong to a case, the first one first.
-    pub fn drops_of(&self, case: usize) -> impl Iterator<Item = &Drop> {
-        let linked = self.linked.iter();
-        linked
-            .filter(move |(of, _)| *of == case)
-            .map(|(_, drop)| drop)
+    /// The drop of a connection's reply at its client, the first one.
+    pub fn drop_at_client(&self, connection: &IpvsConnection) -> Option<&Drop> {
+        self.linked.iter().find(|drop| {
+            drop.packet.as_ref().is_some_and(|p| {
+                (p.dst, p.dport) == (connection.client.addr, Some(connection.client.port))
+            })
+        })
     }
 
     /// Forgets what is too old to be followed by anything.
     pub fn expire(&mut self, now_ns: u64) {
-        let old = |time_ns: u64| time_ns + MEMORY_NS < now_ns;
+        let old = |time_ns: u64| time_ns.saturating_add(MEMORY_NS) < now_ns;
         self.replies.retain(|r| !old(r.time_ns));
         self.resets.retain(|r| !old(r.time_ns));
-        self.linked.retain(|(_, d)| !old(d.time_ns));
+        self.linked.retain(|d| !old(d.time_ns));
     }
 }
 

@@ -4,9 +4,9 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use serde_json::{Value, json};
 
-use super::{firewall, view::View};
+use super::{firewall, same};
 use crate::{
-    causes::{Subject, snat_race},
+    judge::{Answer, View},
     model::{
         anchor::Drop,
         evidence::Refused,
@@ -15,48 +15,13 @@ use crate::{
     reasons,
 };
 
-/// What makes two plain drops the same case: netns, device, reason, place, protocol, and what conntrack or the
-/// source check had to do with it.
-#[must_use]
-pub fn subject(drop: &Drop) -> Subject {
-    let protocol = drop.packet.as_ref().map_or(0, |p| {
-        p.proto.bytes().fold(u64::from(p.l3), |sum, b| {
-            sum.wrapping_mul(31).wrapping_add(b.into())
-        })
-    });
-    let ifindex = drop.dev.as_ref().map_or(0, |d| d.ifindex);
-    [
-        u64::from(drop.netns) << 32 | u64::from(ifindex),
-        u64::from(drop.reason.number),
-        drop.location.address,
-        protocol,
-        // What the source check refuses is not netfilter's.
-        martian_subject(drop) | firewall::subject(drop) | snat_race::plain_subject(drop) << 33,
-    ]
-}
-
-/// Martian sources differ by what they are; those that are not refused for what they are by themselves are
-/// few (addresses of this host, broadcast addresses), so each is a case of its own.
-fn martian_subject(drop: &Drop) -> u64 {
-    if !may_be_martian(drop) {
-        return 0;
-    }
-    match drop.packet.as_ref().map(|p| p.src) {
-        Some(IpAddr::V4(source)) if by_address(source).is_some() => {
-            1 + u64::from(source.octets()[0])
-        }
-        Some(IpAddr::V4(source)) => 1 << 32 | u64::from(u32::from(source)),
-        _ => 1,
-    }
-}
-
 /// Explains a drop; `None` while facts are missing.
 #[must_use]
-pub fn explain(drop: &Drop, view: &View<'_>) -> Option<Explanation> {
+pub fn explain(drop: &Drop, view: &View<'_>) -> Option<Answer> {
     // Asked for every case: the name of the namespace stands in its head line.
     let _ = view.netns(drop.netns);
     let martian = martian(drop, view);
-    let refused = snat_race::plain(drop, view);
+    let refused = view.words();
     let by_netfilter = firewall::explain(drop, view);
     if view.pending() {
         return None;
@@ -90,12 +55,14 @@ pub fn explain(drop: &Drop, view: &View<'_>) -> Option<Explanation> {
             format!("{} in effect, and no part of this check", mode.effective()),
         ));
     }
-    let kind = refused.map(|r| r.kind);
+    let kind = refused.as_ref().map(|r| r.kind);
     let mut own_title = None;
+    let mut by_rules = None;
     let (kind, netfilter) = match by_netfilter {
         Some(said) => {
             evidence.extend(said.lines);
             own_title = said.title;
+            by_rules = Some(said.same);
             (kind.or(said.kind), said.facts)
         }
         None => (kind, Value::Null),
@@ -112,8 +79,9 @@ pub fn explain(drop: &Drop, view: &View<'_>) -> Option<Explanation> {
         Some(name) => reasons::explain(name).map(|text| text.class),
         None => hint(drop).map(|hint| hint.class),
     };
-    Some(Explanation {
-        title: own_title.unwrap_or_else(|| title(drop, martian)),
+    let same = same::Same::of(drop, refused.map(|r| r.key), by_rules, class, &what);
+    let explanation = Explanation {
+        title: own_title.unwrap_or_else(|| title(drop, martian, &same)),
         summary: what,
         facts: json!({
             "kind": kind,
@@ -125,7 +93,8 @@ pub fn explain(drop: &Drop, view: &View<'_>) -> Option<Explanation> {
         evidence,
         fixes: Vec::new(),
         unknown: view.unknown(),
-    })
+    };
+    Some(same.answer(drop, explanation))
 }
 
 fn kernel(label: &str, text: String) -> Line {
@@ -136,10 +105,12 @@ fn kernel(label: &str, text: String) -> Line {
     }
 }
 
-fn title(drop: &Drop, martian: Option<&str>) -> String {
+/// What the drops of the case have in common is named, and nothing else: a case of several devices names none of them.
+fn title(drop: &Drop, martian: Option<&str>, same: &same::Same) -> String {
     let on = drop
         .dev
         .as_ref()
+        .filter(|_| same.has_device())
         .map_or(String::new(), |d| format!(" on {}", d.name));
     match martian {
         Some(kind) => format!(
@@ -147,10 +118,13 @@ fn title(drop: &Drop, martian: Option<&str>) -> String {
             kind.replace('_', " ")
         ),
         None if drop.reason.is_silent() => match &drop.location.symbol {
-            Some(symbol) => format!("dropped in {symbol}{on}, no reason given"),
-            None => format!("dropped{on}, no reason given"),
+            Some(symbol) => format!(
+                "dropped in {symbol}{on}, no reason given{}",
+                same.destination()
+            ),
+            None => format!("dropped{on}, no reason given{}", same.destination()),
         },
-        None => format!("dropped{on}: {}", drop.reason.text()),
+        None => format!("dropped{on}: {}{}", drop.reason.text(), same.destination()),
     }
 }
 

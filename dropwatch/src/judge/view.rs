@@ -3,69 +3,24 @@
 
 use std::{
     cell::{Cell, RefCell},
-    collections::{HashMap, HashSet, VecDeque},
+    collections::HashSet,
     net::Ipv4Addr,
 };
 
-use super::{readings::Readings, recent::Recent};
+use super::{Words, store::Store};
 use crate::{
     facts::{
         ConntrackEntry, ConntrackStats, DefaultRoutes, Fact, FactKey, Link, Netns, Route,
         RpFilterSettings, SysctlFiles, ipvs::IpvsState, queues::Queues, ruleset::Ruleset,
     },
-    model::{
-        anchor::Drop, coverage::Coverage, evidence::SysctlWrite, ipvs::Endpoint, tuple::Tuple,
-    },
+    model::{coverage::Coverage, evidence::SysctlWrite, ipvs::Endpoint, tuple::Tuple},
 };
 
-/// A fact stays usable for cases that open this long after it was read.
-const FRESH_NS: u64 = 1_000_000_000;
-
-/// Most sysctl writes remembered.
-const MOST_WRITES: usize = 256;
-
-/// Facts and writes, with the time they were read.
-#[derive(Debug, Default)]
-pub struct Store {
-    facts: HashMap<FactKey, (u64, Fact)>,
-    writes: VecDeque<SysctlWrite>,
-    readings: Readings,
-    /// Events that others belong to.
-    pub recent: Recent,
-}
-
-impl Store {
-    /// Keeps a fact that was read at `time_ns`.
-    pub fn insert(&mut self, key: FactKey, fact: Fact, time_ns: u64) {
-        if let (FactKey::ConntrackStats { netns }, Fact::ConntrackStats(stats)) = (&key, &fact) {
-            self.readings.keep(*netns, stats, time_ns);
-        }
-        self.facts.insert(key, (time_ns, fact));
-    }
-
-    /// Keeps a sysctl write.
-    pub fn wrote(&mut self, write: SysctlWrite) {
-        if self.writes.len() == MOST_WRITES {
-            self.writes.pop_front();
-        }
-        self.writes.push_back(write);
-    }
-
-    /// Forgets facts that no case can use any more.
-    pub fn expire(&mut self, now_ns: u64) {
-        self.facts
-            .retain(|_, (read, _)| *read + 10 * FRESH_NS > now_ns);
-        self.recent.expire(now_ns);
-    }
-}
-
-/// A cause's view of the facts, for one case.
+/// A cause's view of the facts, for one judgement.
 pub struct View<'a> {
     store: &'a Store,
     coverage: &'a Coverage,
-    /// The case's number in the engine.
-    case: usize,
-    /// When the case was opened.
+    /// When the judgement began.
     opened_ns: u64,
     now_ns: u64,
     /// No more waiting: what is not known now is unknown.
@@ -73,8 +28,12 @@ pub struct View<'a> {
     wanted: RefCell<HashSet<FactKey>>,
     unknown: RefCell<Vec<String>>,
     pending: Cell<bool>,
+    /// Whether a fact was missing at the last chance.
+    late: Cell<bool>,
     /// When it is worth to be asked again although no answer came.
     wake_ns: Cell<Option<u64>>,
+    /// What another cause knows of the drop that no cause claims.
+    words: RefCell<Option<Words>>,
 }
 
 macro_rules! getters {
@@ -98,12 +57,11 @@ macro_rules! getters {
 }
 
 impl<'a> View<'a> {
-    /// A view for a case that was opened at `opened_ns`.
+    /// A view for a judgement that began at `opened_ns`.
     #[must_use]
     pub fn new(
         store: &'a Store,
         coverage: &'a Coverage,
-        case: usize,
         opened_ns: u64,
         now_ns: u64,
         last_chance: bool,
@@ -111,14 +69,15 @@ impl<'a> View<'a> {
         Self {
             store,
             coverage,
-            case,
             opened_ns,
             now_ns,
             last_chance,
             wanted: RefCell::default(),
             unknown: RefCell::default(),
             pending: Cell::new(false),
+            late: Cell::new(false),
             wake_ns: Cell::new(None),
+            words: RefCell::default(),
         }
     }
 
@@ -128,27 +87,37 @@ impl<'a> View<'a> {
         self.coverage
     }
 
-    /// The conntrack counters as last read before the case was opened, and how long before, in nanoseconds.
+    /// The conntrack counters as last read before the judgement began, and how long before, in nanoseconds.
     #[must_use]
     pub fn conntrack_stats_before(&self, netns: u32) -> Option<(&'a ConntrackStats, u64)> {
-        let (read_ns, stats) = self.store.readings.before(netns, self.opened_ns)?;
+        let (read_ns, stats) = self.store.conntrack_stats_before(netns, self.opened_ns)?;
         Some((stats, self.opened_ns - read_ns))
     }
 
-    /// What happened just before, or since.
+    /// When the rule set of a namespace was read, relative to the beginning of the judgement, in nanoseconds: negative
+    /// is before. `None` while it is not known.
     #[must_use]
-    pub fn recent(&self) -> &'a Recent {
-        &self.store.recent
+    pub fn ruleset_read_after_ns(&self, netns: u32) -> Option<i64> {
+        let (_, read_ns) = self
+            .store
+            .get(&FactKey::Ruleset { netns }, self.opened_ns)?;
+        Some(read_ns as i64 - self.opened_ns as i64)
     }
 
-    /// The drops that belong to this case of an anomaly, the first one first.
-    pub fn linked_drops(&self) -> impl Iterator<Item = &'a Drop> {
-        self.store.recent.drops_of(self.case)
+    /// What another cause knows of this drop, for the plain explanation.
+    #[must_use]
+    pub fn words(&self) -> Option<Words> {
+        self.words.borrow().clone()
     }
 
-    /// Waits for something that may still happen, `patience_ns` after the case was opened at the latest.
+    /// Passes on what a cause knows of a drop that no cause claims.
+    pub fn pass_words(&self, words: Words) {
+        *self.words.borrow_mut() = Some(words);
+    }
+
+    /// Waits for something that may still happen, `patience_ns` after the judgement began at the latest.
     pub fn wait(&self, patience_ns: u64) {
-        let until_ns = self.opened_ns + patience_ns;
+        let until_ns = self.opened_ns.saturating_add(patience_ns);
         if self.now_ns < until_ns && !self.last_chance {
             self.pending.set(true);
             let earlier = self.wake_ns.get().unwrap_or(u64::MAX);
@@ -193,9 +162,10 @@ impl<'a> View<'a> {
     }
 
     fn ask(&self, key: FactKey) -> Option<&'a Fact> {
-        match self.store.facts.get(&key) {
-            Some((read, fact)) if *read + fresh_ns(&key) > self.opened_ns => Some(fact),
+        match self.store.get(&key, self.opened_ns) {
+            Some((fact, _)) => Some(fact),
             _ if self.last_chance => {
+                self.late.set(true);
                 self.note(format!("{}: no answer in time", question(&key)));
                 None
             }
@@ -220,6 +190,12 @@ impl<'a> View<'a> {
         self.pending.get()
     }
 
+    /// Whether something was judged without a fact that came too late.
+    #[must_use]
+    pub fn late(&self) -> bool {
+        self.late.get()
+    }
+
     /// The questions that are still open.
     #[must_use]
     pub fn wanted(&self) -> HashSet<FactKey> {
@@ -232,20 +208,10 @@ impl<'a> View<'a> {
         self.unknown.borrow().clone()
     }
 
-    /// The last write to one of these keys in a namespace, before the case was opened.
+    /// The last write to one of these keys in a namespace, before the judgement began.
     #[must_use]
     pub fn last_write(&self, netns: u32, keys: &[&str]) -> Option<&'a SysctlWrite> {
-        self.store.writes.iter().rev().find(|w| {
-            w.netns == netns && w.time_ns <= self.opened_ns && keys.contains(&w.key.as_str())
-        })
-    }
-}
-
-/// How long before a case a fact may have been read. Conntrack changes with every packet.
-fn fresh_ns(key: &FactKey) -> u64 {
-    match key {
-        FactKey::Conntrack { .. } | FactKey::ConntrackStats { .. } => 0,
-        _ => FRESH_NS,
+        self.store.last_write(netns, keys, self.opened_ns)
     }
 }
 

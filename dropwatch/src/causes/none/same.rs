@@ -1,0 +1,169 @@
+//! What makes two plain drops one case: the same explanation is true of both, but for devices and flows.
+
+use std::net::IpAddr;
+
+use crate::{
+    facts::ruleset::Family as RuleFamily,
+    judge::{Answer, Family, Key},
+    model::{anchor::Drop, explanation::Explanation, hook::Hook},
+    reasons::Class,
+};
+
+/// What netfilter's drops have in common.
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub struct SameRules {
+    /// `facts.kind`.
+    pub kind: Option<&'static str>,
+    /// Family of the hook.
+    pub family: Option<RuleFamily>,
+    /// The hook.
+    pub hook: Option<Hook>,
+    /// Rules and policies that can have dropped it, with their places.
+    pub rules: Vec<String>,
+    /// Whether all rules were read.
+    pub complete: bool,
+    /// The way through a queue program.
+    pub queue: Option<Trip>,
+}
+
+/// A way through a queue program.
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub struct Trip {
+    /// Queue number.
+    pub queue: Option<u16>,
+    /// Verdict.
+    pub verdict: Option<u32>,
+    /// Name of the program.
+    pub program: Option<String>,
+}
+
+/// What two drops of one case have in common.
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub enum Same {
+    /// Another cause told what it was.
+    Words(Key),
+    /// Netfilter dropped them.
+    Rules(SameRules),
+    /// The kernel dropped them at this place for this reason.
+    Place {
+        /// Reason and address of the code.
+        at: (u32, u64),
+        /// What is said of them.
+        what: String,
+        /// Where they went, if that is what matters.
+        to: To,
+    },
+}
+
+/// What of a packet's way matters for why it was dropped.
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub enum To {
+    /// The socket, or that there is none.
+    Socket {
+        /// Protocol.
+        proto: String,
+        /// Address.
+        dst: IpAddr,
+        /// Port.
+        port: Option<u16>,
+    },
+    /// The host that it was going to.
+    Host {
+        /// Address.
+        dst: IpAddr,
+        /// Device.
+        dev: Option<String>,
+    },
+    /// The device.
+    Device(Option<String>),
+}
+
+impl Same {
+    /// Of a drop: `words` of another cause come first, then the rules.
+    pub fn of(
+        drop: &Drop,
+        words: Option<Key>,
+        rules: Option<SameRules>,
+        class: Option<Class>,
+        what: &str,
+    ) -> Self {
+        match (words, rules) {
+            (Some(words), _) => Self::Words(words),
+            (None, Some(rules)) => Self::Rules(rules),
+            (None, None) => Self::Place {
+                at: (drop.reason.number, drop.location.address),
+                what: what.to_owned(),
+                to: To::of(drop, class),
+            },
+        }
+    }
+
+    /// Whether all of them are of one device.
+    #[must_use]
+    pub fn has_device(&self) -> bool {
+        matches!(
+            self,
+            Self::Place {
+                to: To::Device(_) | To::Host { .. },
+                ..
+            }
+        )
+    }
+
+    /// Where all of them went, for a title: ` (UDP to 10.0.0.1 port 53)`, or nothing.
+    #[must_use]
+    pub fn destination(&self) -> String {
+        match self {
+            Self::Place {
+                to: To::Socket { proto, dst, port },
+                ..
+            } => match port {
+                Some(port) => format!(" ({proto} to {dst} port {port})"),
+                None => format!(" ({proto} to {dst})"),
+            },
+            Self::Place {
+                to: To::Host { dst, .. },
+                ..
+            } => format!(" (to {dst})"),
+            _ => String::new(),
+        }
+    }
+
+    /// The answer with this key. Of hosts and ports there may be very many.
+    #[must_use]
+    pub fn answer(self, drop: &Drop, explanation: Explanation) -> Answer {
+        let family = match &self {
+            Self::Place { at, to, .. } if !matches!(to, To::Device(_)) => Some(Family {
+                key: Key::of(*at),
+                title: format!("dropped: {}, further destinations", drop.reason.text()),
+            }),
+            _ => None,
+        };
+        Answer {
+            explanation,
+            key: Key::of(self),
+            family,
+        }
+    }
+}
+
+impl To {
+    fn of(drop: &Drop, class: Option<Class>) -> Self {
+        let dev = || drop.dev.as_ref().map(|dev| dev.name.clone());
+        let Some(packet) = &drop.packet else {
+            return Self::Device(dev());
+        };
+        match class {
+            Some(Class::Socket | Class::Tcp) => Self::Socket {
+                proto: packet.proto.clone(),
+                dst: packet.dst,
+                port: packet.dport.filter(|_| packet.icmp_type.is_none()),
+            },
+            Some(Class::Routing | Class::Neighbour) => Self::Host {
+                dst: packet.dst,
+                dev: dev(),
+            },
+            _ => Self::Device(dev()),
+        }
+    }
+}

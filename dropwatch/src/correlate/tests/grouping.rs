@@ -1,0 +1,262 @@
+//! Which drops are one case, what it counts, and what happens when there are more than can be kept apart.
+
+use super::*;
+use crate::{
+    correlate::cases,
+    facts::reader::samples,
+    facts::ruleset::Ruleset,
+    model::counts::{Kind, KindCount},
+};
+
+/// A drop by netfilter at INPUT to a port.
+fn filtered(time_ns: u64, dport: u16) -> Box<Drop> {
+    let mut drop = drop_at(time_ns, "NETFILTER_DROP", None);
+    drop.location.symbol = Some("nf_hook_slow".into());
+    drop.stack = ["nf_hook_slow", "ip_local_deliver"]
+        .map(String::from)
+        .to_vec();
+    if let Some(packet) = &mut drop.packet {
+        packet.dport = Some(dport);
+        packet.sport = Some(40_000);
+    }
+    drop
+}
+
+fn rules(lines: &str) -> Fact {
+    let saved = format!("*filter\n:INPUT ACCEPT [0:0]\n{lines}COMMIT\n");
+    Fact::Ruleset(Ruleset {
+        chains: samples::saved(&saved),
+        ..Ruleset::default()
+    })
+}
+
+const TWO_RULES: &str =
+    "-A INPUT -p udp -m udp --dport 81 -j DROP\n-A INPUT -p udp -m udp --dport 82 -j DROP\n";
+
+/// On a kernel where only iptables-legacy can have done it.
+fn modern() -> Engine {
+    let coverage = Coverage {
+        rp_filter_reason: true,
+        ..Coverage::default()
+    };
+    Engine::new(causes::all(), coverage.of_release("6.12.1"), true)
+}
+
+/// Pushes a drop and answers with these rules.
+fn judged(engine: &mut Engine, drop: Box<Drop>, set: &Fact) -> Vec<Report> {
+    let now = drop.time_ns;
+    let (mut out, mut reports) = (Vec::new(), Vec::new());
+    engine.dropped(drop, &mut out);
+    while !out.is_empty() {
+        for output in std::mem::take(&mut out) {
+            match output {
+                Output::Ask(key @ FactKey::Ruleset { .. }) => {
+                    engine.fact(key, set.clone(), now, &mut out);
+                }
+                Output::Ask(key) => {
+                    let fact = answer(&key);
+                    engine.fact(key, fact, now, &mut out);
+                }
+                Output::Report(report) => reports.push(*report),
+                _ => {}
+            }
+        }
+    }
+    reports
+}
+
+#[test]
+fn two_rules_are_two_cases_each_with_its_own_count() {
+    let (mut engine, set) = (modern(), rules(TWO_RULES));
+    let mut told = Vec::new();
+    for (n, port) in [81, 82, 82, 81, 82].into_iter().enumerate() {
+        let time_ns = SECOND + n as u64;
+        told.extend(judged(&mut engine, filtered(time_ns, port), &set));
+    }
+    let rules: Vec<_> = told
+        .iter()
+        .map(|t| t.explanation.facts["netfilter"]["rules"][0]["text"].clone())
+        .collect();
+    assert_eq!(rules.len(), 2, "{rules:?}");
+    assert!(rules[0].to_string().contains("--dport 81"));
+    assert!(rules[1].to_string().contains("--dport 82"));
+    assert!(
+        !told[0].explanation.title.contains("lxc1"),
+        "a rule is of no device"
+    );
+    let totals: Vec<_> = engine.tallies().iter().map(|t| t.numbers.exact).collect();
+    assert_eq!(totals, [Some(2), Some(3)]);
+}
+
+#[test]
+fn one_rule_on_many_devices_is_one_case_that_lists_them() {
+    let (mut engine, set) = (modern(), rules(TWO_RULES));
+    let mut told = Vec::new();
+    for n in 0..24_u32 {
+        let mut drop = filtered(SECOND + u64::from(n), 81);
+        drop.dev = Some(Dev {
+            name: format!("lxc{n}"),
+            ifindex: n + 10,
+        });
+        told.extend(judged(&mut engine, drop, &set));
+    }
+    assert_eq!(told.len(), 1);
+    let tally = &engine.tallies()[0];
+    assert_eq!((tally.numbers.total, tally.devices.len()), (24, 24));
+    assert_eq!(tally.flows.len(), 1);
+}
+
+#[test]
+fn rules_that_changed_are_asked_for_anew() {
+    let mut engine = modern();
+    let first = judged(&mut engine, filtered(SECOND, 81), &rules(TWO_RULES));
+    assert_eq!(first.len(), 1);
+    let other = rules("-A INPUT -p udp -j DROP\n");
+    let soon = judged(&mut engine, filtered(SECOND + SECOND / 2, 81), &other);
+    assert!(soon.is_empty(), "the rules read before are still good");
+    let later = judged(&mut engine, filtered(8 * SECOND, 81), &other);
+    let text = later[0].explanation.facts["netfilter"]["rules"][0]["text"].to_string();
+    assert!(text.contains("-A INPUT -p udp -j DROP"), "{text}");
+}
+
+#[test]
+fn sockets_differ_by_port_and_a_scan_is_summed_up() {
+    let mut engine = modern();
+    let mut titles = Vec::new();
+    for port in 1..=1_000 {
+        let mut drop = drop_at(SECOND, "NO_SOCKET", None);
+        if let Some(packet) = &mut drop.packet {
+            packet.dport = Some(port);
+        }
+        titles.extend(
+            told(&mut engine, drop)
+                .into_iter()
+                .map(|t| t.explanation.title),
+        );
+    }
+    assert_eq!(titles.len(), cases::MOST_OF_FAMILY + 1);
+    assert!(titles[cases::MOST_OF_FAMILY].contains("further destinations"));
+    let tallies = engine.tallies();
+    let rest = tallies.last().expect("the rest");
+    assert_eq!(rest.numbers.total, 1_000 - cases::MOST_OF_FAMILY as u64);
+    assert!(rest.other_flows > 0);
+}
+
+#[test]
+fn what_there_is_no_room_for_is_blamed_on_nobody() {
+    let mut engine = engine();
+    let mut out = Vec::new();
+    // As many kinds as there is room for, then a refusal by the reverse-path filter.
+    for n in 0..cases::MOST as u64 {
+        let mut drop = drop_at(SECOND, "DEV_READY", None);
+        drop.location.address = 1_000 + n;
+        told(&mut engine, drop);
+    }
+    let refusal = told(
+        &mut engine,
+        drop_at(SECOND, "IP_RPFILTER", refused(2, 2, false)),
+    );
+    assert_eq!(refusal[0].cause, None);
+    assert_eq!(refusal[0].explanation.facts["kind"], "overflow");
+    for n in 0..50 {
+        let mut drop = drop_at(SECOND, "OTHERHOST", None);
+        drop.location.address = 100_000 + n;
+        assert!(told(&mut engine, drop).is_empty());
+    }
+    engine.finish(2 * SECOND, &mut out);
+    let tallies = engine.tallies();
+    assert!(tallies.iter().all(|t| t.cause.is_none()));
+    let all = tallies.iter().map(|t| t.drops).sum::<u64>();
+    assert_eq!(all, cases::MOST as u64 + 51);
+    assert_eq!(engine.drops(), (all, 0));
+}
+
+#[test]
+fn quiet_cases_make_room_and_nothing_is_lost() {
+    let mut engine = engine();
+    let mut reports = 0;
+    for n in 0..6_000_u64 {
+        // Twenty a second: never more at a time than there is room for.
+        let now = SECOND + n * SECOND / 20;
+        let mut drop = drop_at(now, "OTHERHOST", None);
+        drop.location.address = n;
+        reports += told(&mut engine, drop).len();
+        if n % 100 == 0 {
+            engine.advance(now, &mut Vec::new());
+        }
+    }
+    assert_eq!(reports, 6_000);
+    assert!(engine.tallies().len() <= cases::MOST);
+    assert_eq!(engine.drops().0, 6_000);
+    let closed = engine.closed();
+    assert_eq!(closed.cases + engine.tallies().len() as u64, 6_000);
+}
+
+#[test]
+fn the_next_owner_of_a_number_inherits_nothing() {
+    let (mut engine, set) = (modern(), rules(TWO_RULES));
+    let of_pod = |time_ns, cookie| {
+        let mut drop = filtered(time_ns, 81);
+        drop.netns_cookie = cookie;
+        drop
+    };
+    let first = judged(&mut engine, of_pod(SECOND, 7), &set);
+    assert_eq!(first.len(), 1);
+    // The same number at once, with rules of its own.
+    let other = rules("-A INPUT -s 10.0.0.113/32 -j DROP\n");
+    let second = judged(&mut engine, of_pod(SECOND + 1, 8), &other);
+    assert_eq!(second.len(), 1, "a case of its own");
+    let text = second[0].explanation.facts["netfilter"]["rules"][0]["text"].to_string();
+    assert!(text.contains("-s 10.0.0.113"), "{text}");
+    let mut out = Vec::new();
+    engine.dropped(of_pod(SECOND + 2, 9), &mut out);
+    assert!(out.contains(&Output::Renewed(NETNS)));
+}
+
+#[test]
+fn a_count_in_detail_is_never_told_as_a_total() {
+    let mut engine = modern();
+    let drop = drop_at(SECOND, "NO_SOCKET", None);
+    let kind = Kind::of(&drop);
+    told(&mut engine, drop);
+    assert_eq!(engine.tallies()[0].numbers.exact, Some(1));
+    let tick = Event::Tick {
+        time_ns: 2 * SECOND,
+        counted: vec![KindCount {
+            kind,
+            count: 700_000,
+            suppressed: 699_999,
+        }],
+        keyless: false,
+    };
+    engine.take(&tick, &mut Vec::new());
+    let numbers = engine.tallies()[0].numbers;
+    assert_eq!((numbers.exact, numbers.of_kind), (None, Some(700_000)));
+    assert_eq!(numbers.text(), "at least 1 of 700000 of this kind");
+    // Captures from before there were ticks do not tell.
+    let mut old = Engine::new(causes::all(), Coverage::default(), false);
+    told(&mut old, drop_at(SECOND, "NO_SOCKET", None));
+    assert_eq!(old.tallies()[0].numbers.text(), "at least 1");
+}
+
+#[test]
+fn too_many_judgements_at_a_time_are_counted_together() {
+    let mut engine = modern();
+    let mut out = Vec::new();
+    for n in 0..3_000 {
+        let mut drop = filtered(SECOND, 81);
+        if let Some(packet) = &mut drop.packet {
+            packet.sport = Some(n);
+        }
+        engine.dropped(drop, &mut out);
+    }
+    // One question for all of them.
+    let asked = out
+        .iter()
+        .filter(|o| matches!(o, Output::Ask(FactKey::Ruleset { .. })))
+        .count();
+    assert_eq!(asked, 1);
+    out.clear();
+    engine.finish(2 * SECOND, &mut out);
+    assert_eq!(engine.drops().0, 3_000);
+}

@@ -1,0 +1,273 @@
+//! Text for people.
+
+use std::{
+    fmt::Write as _,
+    io::{self, Write},
+};
+
+use super::{
+    Names, Sink, Start, Summary,
+    clock::Clock,
+    lines::{Lines, Style, Terminal},
+};
+use crate::{
+    correlate::{
+        case::{Repeat, Report},
+        follow::Update,
+    },
+    event::Event,
+    model::{
+        anchor::{Anchor, Drop},
+        coverage::ProbeStatus,
+        evidence::SysctlWrite,
+        explanation::Fix,
+        ipvs::IpvsReply,
+        packet::protocol,
+    },
+};
+
+mod summary;
+
+/// Writes text, in colour on a terminal.
+pub struct Text<W: Write> {
+    lines: Lines<W>,
+    clock: Clock,
+}
+
+impl<W: Write> Text<W> {
+    /// A printer with this clock.
+    pub fn new(out: W, clock: Clock, terminal: Terminal) -> Self {
+        Self {
+            lines: Lines::new(out, terminal),
+            clock,
+        }
+    }
+
+    /// The dropped packet that a case is about.
+    fn packet(&mut self, drop: &Drop, names: &Names) -> io::Result<()> {
+        let dev = drop
+            .dev
+            .as_ref()
+            .map_or(String::new(), |d| format!(" on {} ({})", d.name, d.ifindex));
+        let mark = match drop.mark {
+            0 => String::new(),
+            mark => format!(", mark {mark:#x}"),
+        };
+        let netns = names.words(drop.netns);
+        let text = format!("{}, {} bytes{dev} in {netns}{mark}", what(drop), drop.len);
+        self.lines.item("packet", &text)
+    }
+
+    fn fix(&mut self, fix: &Fix) -> io::Result<()> {
+        let label = if fix.primary { "change" } else { "or" };
+        self.lines.item(label, &fix.title)?;
+        if let Some(file) = &fix.file {
+            self.lines.item("", &format!("write {}:", file.path))?;
+            for line in file.content.lines() {
+                self.lines.code(&format!("    {line}"))?;
+            }
+        }
+        for command in &fix.commands {
+            self.lines.code(&format!("# {command}"))?;
+        }
+        match &fix.cost {
+            Some(cost) => self.lines.item("", &format!("({cost})")),
+            None => Ok(()),
+        }
+    }
+
+    /// One line per drop, without `--explain`.
+    fn dropped(&mut self, drop: &Drop, names: &Names) -> io::Result<()> {
+        let time = self.clock.time_of_day(drop.time_ns);
+        let dev = drop.dev.as_ref().map_or("-", |d| d.name.as_str());
+        let mark = match drop.mark {
+            0 => String::new(),
+            mark => format!(" mark {mark:#x}"),
+        };
+        let netns = names.words(drop.netns);
+        self.lines.text(format_args!(
+            "{time} {netns} {dev} {} len {}{mark} ",
+            what(drop),
+            drop.len
+        ))?;
+        self.lines.styled(Style::Bold, drop.reason.text())?;
+        self.lines.line(format_args!(" {}", drop.location.text()))
+    }
+
+    fn probe(&mut self, status: &ProbeStatus, time_ns: u64) -> io::Result<()> {
+        let time = self.clock.time_of_day(time_ns);
+        let symbol = &status.symbol;
+        match &status.flavour {
+            Some(flavour) => self
+                .lines
+                .line(format_args!("{time} attached {symbol} ({flavour})"))?,
+            None => {
+                let why = status.why.as_deref().unwrap_or("unknown");
+                self.lines
+                    .line(format_args!("{time} could not attach {symbol}: {why}"))?;
+            }
+        }
+        self.lines.flush()
+    }
+
+    fn sysctl_write(&mut self, write: &SysctlWrite, names: &Names) -> io::Result<()> {
+        let SysctlWrite {
+            key,
+            old,
+            new,
+            process,
+            ..
+        } = write;
+        let time = self.clock.time_of_day(write.time_ns);
+        let netns = names.words(write.netns);
+        self.lines.line(format_args!(
+            "{time} {netns} {}[{}] wrote {key}: {old} -> {new}",
+            process.comm, process.pid
+        ))
+    }
+}
+
+/// The packet in words, or what stands in for it.
+fn what(drop: &Drop) -> String {
+    match &drop.packet {
+        Some(packet) => packet.to_string(),
+        None => format!("ethertype {:#06x}", drop.ethertype),
+    }
+}
+
+impl<W: Write> Sink for Text<W> {
+    fn start(&mut self, start: &Start) -> io::Result<()> {
+        let version = env!("CARGO_PKG_VERSION");
+        self.lines
+            .line(format_args!("dropwatch {version} on {}", start.kernel))?;
+        let mut attached = String::new();
+        for probe in &start.coverage.probes {
+            let Some(flavour) = &probe.flavour else {
+                continue;
+            };
+            let comma = if attached.is_empty() { "" } else { ", " };
+            let _ = write!(attached, "{comma}{} ({flavour}", probe.symbol);
+            if let Some(why) = &probe.why {
+                let _ = write!(attached, ", {why}");
+            }
+            attached.push(')');
+        }
+        self.lines.item("attached", &attached)?;
+        for probe in start.coverage.probes.iter().filter(|p| !p.attached) {
+            let why = probe.why.as_deref().unwrap_or("unknown");
+            let label = match probe.awaits {
+                Some(_) => "not yet",
+                None => "not there",
+            };
+            self.lines
+                .item(label, &format!("{} {}: {why}", probe.hook, probe.probe))?;
+        }
+        for (cause, why) in &start.causes {
+            if let Some(why) = why {
+                self.lines.item("not judged", &format!("{cause}: {why}"))?;
+            }
+        }
+        self.lines.flush()
+    }
+
+    fn event(&mut self, event: &Event, names: &Names) -> io::Result<()> {
+        match event {
+            Event::Drop(drop) => self.dropped(drop, names),
+            Event::SysctlWrite(write) => self.sysctl_write(write, names),
+            Event::IpvsReply(reply) => {
+                let time = self.clock.time_of_day(reply.time_ns);
+                let netns = names.words(reply.netns);
+                let text = ipvs_reply(reply);
+                self.lines.line(format_args!("{time} {netns} {text}"))
+            }
+            Event::Probe { status, time_ns } => self.probe(status, *time_ns),
+            Event::IpvsReset(_) | Event::Fact { .. } | Event::Tick { .. } | Event::End { .. } => {
+                Ok(())
+            }
+        }
+    }
+
+    fn report(&mut self, report: &Report, names: &Names) -> io::Result<()> {
+        let e = &report.explanation;
+        let time = self.clock.time_of_day(report.anchor.time_ns());
+        self.lines.end()?;
+        self.lines.text(format_args!("#{} {time} ", report.case))?;
+        match report.cause {
+            Some(cause) => self.lines.styled(Style::Cause, cause)?,
+            None => self.lines.styled(Style::Bold, "drop")?,
+        }
+        self.lines.text(": ")?;
+        self.lines.styled(Style::Bold, &e.title)?;
+        self.lines.end()?;
+        match &report.anchor {
+            Anchor::Drop(drop) => self.packet(drop, names)?,
+            Anchor::IpvsReply(reply) => {
+                let text = format!("{} in {}", ipvs_reply(reply), names.words(reply.netns));
+                self.lines.item("reply", &text)?;
+            }
+        }
+        self.lines.item("why", &e.summary)?;
+        for line in &e.evidence {
+            self.lines.item(&line.label, &line.text)?;
+        }
+        for unknown in &e.unknown {
+            self.lines.item("unknown", unknown)?;
+        }
+        if !report.blind.is_empty() {
+            // Why stands at the beginning.
+            let causes = report
+                .blind
+                .iter()
+                .filter_map(|text| text.split(':').next());
+            let causes: Vec<&str> = causes.collect();
+            self.lines.item("not judged", &causes.join(", "))?;
+        }
+        for fix in &e.fixes {
+            self.fix(fix)?;
+        }
+        self.lines.flush()
+    }
+
+    fn repeat(&mut self, repeat: &Repeat, time_ns: u64) -> io::Result<()> {
+        let time = self.clock.time_of_day(time_ns);
+        let devices = match repeat.devices {
+            0 | 1 => String::new(),
+            many => format!(" on {many} devices"),
+        };
+        self.lines.line(format_args!(
+            "#{} {time} {} more {} (total {}{devices})",
+            repeat.case,
+            repeat.count,
+            repeat.title,
+            repeat.numbers.text()
+        ))
+    }
+
+    fn update(&mut self, update: &Update, time_ns: u64) -> io::Result<()> {
+        let time = self.clock.time_of_day(time_ns);
+        self.lines
+            .line(format_args!("#{} {time} {}", update.case, update.text))?;
+        self.lines.flush()
+    }
+
+    fn summary(&mut self, summary: &Summary, names: &Names) -> io::Result<()> {
+        summary::write(&mut self.lines, summary, names)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.lines.flush()
+    }
+}
+
+/// A reply that leaves IPVS from where the client did not ask.
+fn ipvs_reply(reply: &IpvsReply) -> String {
+    let c = &reply.connection;
+    let asked = std::net::SocketAddr::new(reply.asked.dst, reply.asked.dport);
+    format!(
+        "{} {} -> {}, who had asked {asked}; from real server {} by IPVS",
+        protocol(c.proto),
+        c.service,
+        c.client,
+        c.real_server
+    )
+}
