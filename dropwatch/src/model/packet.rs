@@ -76,6 +76,12 @@ impl Packet {
         self.proto == protocol(number)
     }
 
+    /// Its IP protocol's number.
+    #[must_use]
+    pub fn number(&self) -> Option<u8> {
+        (0..=u8::MAX).find(|&number| self.is_proto(number))
+    }
+
     /// TCP flags as in the header, FIN being the lowest bit.
     #[must_use]
     pub fn tcp_flag_bits(&self) -> Option<u8> {

@@ -3,20 +3,20 @@
 use super::Class::{Config, Device, Malformed, Normal, Program, Resource};
 use super::{ReasonText, text};
 
-const CAN: &str = "`ip -d -s link show DEV` and `candump -e DEV`; compare the device's CAN type and MTU with the sender's.";
+const CAN: &str = "`ip -d -s link show[ {dev}]` and `candump -e {dev}`; compare the device's CAN type and MTU with the sender's.";
 
 pub(super) const TABLE: &[ReasonText] = &[
     text(
         "ARP_PVLAN_DISABLE",
         Config,
         "An ARP request asks for an address that lies behind the device it came in on, and answering for it (private VLAN proxy ARP) is not switched on.",
-        "`sysctl net.ipv4.conf.DEV.proxy_arp_pvlan net.ipv4.conf.DEV.proxy_arp`.",
+        "`sysctl net.ipv4.conf.{dev|all}.proxy_arp_pvlan net.ipv4.conf.{dev|all}.proxy_arp`.",
     ),
     text(
         "BRIDGE_INGRESS_STP_STATE",
         Device,
         "The spanning-tree state of the bridge port does not let frames through.",
-        "`bridge -d link show dev DEV` (state) and `ip -d link show BRIDGE` (forward_delay); a port has just come up or is blocked because of a loop.",
+        "`bridge -d link show[ dev {dev}]` (state) and `ip -d link show type bridge` (forward_delay); a port has just come up or is blocked because of a loop.",
     ),
     text(
         "CANFD_RX_INVALID_FRAME",
@@ -46,55 +46,55 @@ pub(super) const TABLE: &[ReasonText] = &[
         "DEV_HDR",
         Malformed,
         "The driver's own header or metadata in front of the packet is invalid, such as a virtio header from a virtual machine.",
-        "`ip -s -d link show DEV`; look at the program or virtual machine at the other end of the device.",
+        "`ip -s -d link show[ {dev}]`; look at the program or virtual machine at the other end of the device.",
     ),
     text(
         "DEV_READY",
         Device,
         "The device is not ready to send or receive: it is down, or its other end or queue is not there yet.",
-        "`ip -d link show DEV`: is it UP with LOWER_UP, and is its peer or program running?",
+        "`ip -d link show[ {dev}]`: is it UP with LOWER_UP, and is its peer or program running?",
     ),
     text(
         "FULL_RING",
         Resource,
         "The device's ring of packets is full because whoever should take them out is too slow; for tun and tap that is the program or virtual machine that holds the device.",
-        "`ip -s link show DEV`, `top -H` for the reader; a larger `txqueuelen` only helps against bursts.",
+        "`ip -s link show[ {dev}]`, `top -H` for the reader; a larger `txqueuelen` only helps against bursts.",
     ),
     text(
         "HDR_TRUNC",
         Malformed,
         "A header could not be read because the packet ends before it does.",
-        "`tcpdump -vv -e -nn -i DEV` shows the length.",
+        "`tcpdump -vv -e -nn -i {dev|any}` shows the length.",
     ),
     text(
         "IPVLAN_MULTICAST_BACKLOG",
         Resource,
         "The queue in which ipvlan keeps multicast packets for its devices is full.",
-        "`ip -s -d link show type ipvlan`; find the multicast or broadcast sender with `tcpdump -e -nn -i DEV multicast`.",
+        "`ip -s -d link show type ipvlan`; find the multicast or broadcast sender with `tcpdump -e -nn -i {dev|any} multicast`.",
     ),
     text(
         "LOCAL_MAC",
         Device,
         "The source MAC address is that of the receiving device itself: a loop, or a duplicate address.",
-        "`ip link show DEV` and `tcpdump -e -nn -i DEV`; `bridge fdb show | grep MAC`.",
+        "`ip link show[ {dev}]` and `tcpdump -e -nn -i {dev|any}`; `bridge fdb show[ dev {dev}]`.",
     ),
     text(
         "MACVLAN_BROADCAST_BACKLOG",
         Resource,
         "The queue in which macvlan keeps broadcast packets for its devices is full.",
-        "`ip -s -d link show type macvlan` (bcqueuelen); find the sender with `tcpdump -e -nn -i DEV broadcast`.",
+        "`ip -s -d link show type macvlan` (bcqueuelen); find the sender with `tcpdump -e -nn -i {dev|any} broadcast`.",
     ),
     text(
         "MAC_IEEE_MAC_CONTROL",
         Normal,
         "The frame is a link control frame (such as PAUSE), which a bridge must not forward.",
-        "Nothing; `ethtool -a DEV` shows flow control if there are many.",
+        "Nothing; `ethtool -a {dev}` shows flow control if there are many.",
     ),
     text(
         "MAC_INVALID_SOURCE",
         Malformed,
         "The source MAC address is invalid: zero or a multicast address.",
-        "`tcpdump -e -nn -i DEV` shows the frame.",
+        "`tcpdump -e -nn -i {dev|any}` shows the frame.",
     ),
     text(
         "NOMEM",
@@ -106,31 +106,31 @@ pub(super) const TABLE: &[ReasonText] = &[
         "NO_TX_TARGET",
         Device,
         "The device has nowhere to send the packet to: no port, remote or forwarding entry for it.",
-        "`bridge fdb show dev DEV` and `ip -d link show DEV`.",
+        "`bridge fdb show[ dev {dev}]` and `ip -d link show[ {dev}]`.",
     ),
     text(
         "RECURSION_LIMIT",
         Config,
         "The packet went through virtual devices that send into each other without end.",
-        "`dmesg | grep -i 'dead loop'`; look for a route or bridge that leads a tunnel into itself: `ip route get DST`, `bridge link`.",
+        "`dmesg | grep -i 'dead loop'`; look for a route or bridge that leads a tunnel into itself: `ip route get {dst}`, `bridge link`.",
     ),
     text(
         "SKB_BAD_GSO",
         Malformed,
         "The packet's segmentation data (GSO) is inconsistent, as a broken or hostile virtual machine or program might write it.",
-        "`ip -d link show DEV`; look at the program or virtual machine that sent it, and at `ethtool -k DEV`.",
+        "`ip -d link show[ {dev}]`; look at the program or virtual machine that sent it, and at `ethtool -k {dev}`.",
     ),
     text(
         "SKB_CSUM",
         Device,
         "The packet's checksum could not be computed before sending.",
-        "`dmesg | tail` and `ethtool -k DEV`; try with checksum offload switched off (`ethtool -K DEV tx off`).",
+        "`dmesg | tail` and `ethtool -k {dev}`; try with checksum offload switched off (`ethtool -K {dev} tx off`).",
     ),
     text(
         "SKB_GSO_SEG",
         Malformed,
         "A large packet could not be cut into segments.",
-        "`dmesg | tail` and `ethtool -k DEV`; try `ethtool -K DEV gso off tso off`.",
+        "`dmesg | tail` and `ethtool -k {dev}`; try `ethtool -K {dev} gso off tso off`.",
     ),
     text(
         "SKB_UCOPY_FAULT",
@@ -154,13 +154,13 @@ pub(super) const TABLE: &[ReasonText] = &[
         "UNHANDLED_PROTO",
         Normal,
         "Nothing on this machine handles frames of this type, such as LLDP, STP or another vendor's protocol.",
-        "`tcpdump -e -nn -i DEV not ip and not ip6 and not arp` shows the type; a missing module (VLAN, MPLS) is the exception.",
+        "`tcpdump -e -nn -i {dev|any} not ip and not ip6 and not arp` shows the type; a missing module (VLAN, MPLS) is the exception.",
     ),
     text(
         "XDP",
         Program,
         "An XDP program refused the packet in the kernel's generic mode; drops by XDP inside a driver never show up here.",
-        "`ip link show dev DEV` (xdpgeneric, prog id) and `bpftool prog show id ID`.",
+        "`ip link show[ dev {dev}]` (xdpgeneric, prog id) and `bpftool prog show`.",
     ),
 ];
 
@@ -169,7 +169,7 @@ const WIRELESS: ReasonText = text(
     "RX_DROP_*",
     Device,
     "The wireless stack (mac80211) refused a received radio frame: wrong key or signature, replay, duplicate, or a frame that does not fit its state; the name says which.",
-    "`iw dev DEV station dump`, `iw event -t`, `dmesg | grep -i wlan`; a few of these are normal on any radio link.",
+    "`iw dev {dev} station dump`, `iw event -t`, `dmesg | grep -i wlan`; a few of these are normal on any radio link.",
 );
 
 /// The text for a whole family of names.

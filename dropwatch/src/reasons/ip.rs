@@ -4,7 +4,7 @@ use super::Class::{Config, Firewall, Malformed, Neighbour, Normal, Resource, Rou
 use super::{ReasonText, text};
 
 const NDISC: &str =
-    "`tcpdump -vv -e -nn -i DEV icmp6` shows the packet and the sender's MAC address.";
+    "`tcpdump -vv -e -nn -i {dev|any} icmp6` shows the packet and the sender's MAC address.";
 const MARTIAN: &str = "`sysctl -w net.ipv4.conf.all.log_martians=1`, then `dmesg -w`; rp_filter settings do not change this.";
 
 pub(super) const TABLE: &[ReasonText] = &[
@@ -30,25 +30,25 @@ pub(super) const TABLE: &[ReasonText] = &[
         "ICMP_CSUM",
         Malformed,
         "The ICMP checksum is wrong.",
-        "`nstat -az | grep -i IcmpInCsum` and `tcpdump -vv -nn -i DEV icmp`.",
+        "`nstat -az | grep -i IcmpInCsum` and `tcpdump -vv -nn -i {dev|any} icmp`.",
     ),
     text(
         "INVALID_PROTO",
         Malformed,
         "The packet is of a form that its protocol's standard forbids here, such as an ICMP timestamp request to a broadcast address.",
-        "`tcpdump -vv -e -nn -i DEV` shows the packet and who sends it.",
+        "`tcpdump -vv -e -nn -i {dev|any}` shows the packet and who sends it.",
     ),
     text(
         "IPV6DISABLED",
         Config,
         "IPv6 is switched off on the device.",
-        "`sysctl net.ipv6.conf.DEV.disable_ipv6 net.ipv6.conf.all.disable_ipv6`.",
+        "`sysctl net.ipv6.conf.{dev|all}.disable_ipv6 net.ipv6.conf.all.disable_ipv6`.",
     ),
     text(
         "IPV6_BAD_EXTHDR",
         Malformed,
         "An IPv6 extension header is malformed or not allowed.",
-        "`tcpdump -vv -nn -i DEV ip6` and `nstat -az Ip6InHdrErrors`.",
+        "`tcpdump -vv -nn -i {dev|any} ip6` and `nstat -az Ip6InHdrErrors`.",
     ),
     text(
         "IPV6_NDISC_BAD_CODE",
@@ -66,7 +66,7 @@ pub(super) const TABLE: &[ReasonText] = &[
         "IPV6_NDISC_FRAG",
         Config,
         "A neighbour discovery message came in fragments, which the kernel refuses by default.",
-        "`sysctl net.ipv6.conf.DEV.suppress_frag_ndisc`; honest senders do not fragment these messages.",
+        "`sysctl net.ipv6.conf.{dev|all}.suppress_frag_ndisc`; honest senders do not fragment these messages.",
     ),
     text(
         "IPV6_NDISC_HOP_LIMIT",
@@ -84,37 +84,37 @@ pub(super) const TABLE: &[ReasonText] = &[
         "IPV6_TOO_MANY_EXTHDRS",
         Malformed,
         "The packet has more IPv6 extension headers than the kernel will read.",
-        "`tcpdump -vv -nn -i DEV ip6`; honest traffic hardly ever has that many.",
+        "`tcpdump -vv -nn -i {dev|any} ip6`; honest traffic hardly ever has that many.",
     ),
     text(
         "IP_CSUM",
         Malformed,
         "The checksum of the IPv4 header is wrong.",
-        "`nstat -az | grep -i CsumErr` and `ethtool -S DEV`; suspect a cable, a network card or a faulty offload.",
+        "`nstat -az | grep -i CsumErr` and `ethtool -S {dev}`; suspect a cable, a network card or a faulty offload.",
     ),
     text(
         "IP_INADDRERRORS",
         Routing,
         "The destination is not one of this machine's addresses and the packet may not be forwarded: forwarding is off on the device it came in on, or the route says host unreachable.",
-        "`sysctl net.ipv4.ip_forward net.ipv4.conf.DEV.forwarding`, then `ip route get DST from SRC iif DEV`.",
+        "`sysctl net.{ip|ipv4}.conf.all.forwarding[ net.{ip|ipv4}.conf.{dev}.forwarding]`, then `ip route get {dst}[ from {src} iif {iif}][ mark {mark}]`.",
     ),
     text(
         "IP_INHDR",
         Malformed,
         "Something is wrong with the IP header: version, length or options, or, on kernels without a reason of its own for it, the TTL ran out while forwarding.",
-        "`nstat -az IpInHdrErrors` and `tcpdump -vv -nn -i DEV`; a TTL of 1 points to a routing loop or traceroute.",
+        "`nstat -az IpInHdrErrors` and `tcpdump -vv -nn -i {dev|any}`; a TTL of 1 points to a routing loop or traceroute.",
     ),
     text(
         "IP_INNOROUTES",
         Routing,
         "There is no route to the destination of a packet that came in.",
-        "`ip route get DST from SRC iif DEV mark MARK` and `ip rule`.",
+        "`ip route get {dst}[ from {src} iif {iif}][ mark {mark}]` and `ip[ {six}] rule`.",
     ),
     text(
         "IP_INVALID_DEST",
         Malformed,
         "The destination address is invalid, such as 0.0.0.0.",
-        "`tcpdump -e -nn -i DEV dst host DST` shows the sender's MAC address.",
+        "`tcpdump -e -nn -i {dev|any} dst host {dst}` shows the sender's MAC address.",
     ),
     text(
         "IP_INVALID_SOURCE",
@@ -126,37 +126,37 @@ pub(super) const TABLE: &[ReasonText] = &[
         "IP_LOCALNET",
         Config,
         "A packet from outside has a loopback address (127.0.0.0/8) as source or destination, which the device must not accept.",
-        "`sysctl net.ipv4.conf.DEV.route_localnet` allows it; look for a DNAT rule to 127.0.0.1.",
+        "`sysctl net.ipv4.conf.{dev|all}.route_localnet` allows it; look for a DNAT rule to 127.0.0.1.",
     ),
     text(
         "IP_LOCAL_SOURCE",
         Routing,
         "The source address is one of this machine's own, yet the packet came in from outside.",
-        "`ip addr | grep SRC`: duplicate address, or a packet that came back; `sysctl net.ipv4.conf.DEV.accept_local` allows it.",
+        "`ip -o addr | grep -F {src}`: duplicate address, or a packet that came back; `sysctl net.ipv4.conf.{dev|all}.accept_local` allows it.",
     ),
     text(
         "IP_NOPROTO",
         Config,
         "Nothing on this machine handles this IP protocol.",
-        "`tcpdump -nn -i DEV 'ip proto NUMBER'`; a tunnel or SCTP needs its module (`lsmod`), and a program needs a raw socket (`ss -wnp`).",
+        "`tcpdump -nn -i {dev|any} 'proto {proto}'`; a tunnel or SCTP needs its module (`lsmod`), and a program needs a raw socket (`ss -wnp`).",
     ),
     text(
         "IP_OUTNOROUTES",
         Routing,
         "There is no route for a packet that should leave.",
-        "`ip route get DST mark MARK` and `ip rule`; `nstat -az IpOutNoRoutes`.",
+        "`ip route get {dst}[ mark {mark}]` and `ip[ {six}] rule`; `nstat -az IpOutNoRoutes`.",
     ),
     text(
         "IP_RPFILTER",
         Config,
         "The reverse-path filter refused the packet: the route back to its source does not fit the device it came in on.",
-        "`ip route get SRC` and `sysctl net.ipv4.conf.all.rp_filter net.ipv4.conf.DEV.rp_filter` (the larger counts; 1 strict, 2 loose).",
+        "`ip route get {src}` and `sysctl net.ipv4.conf.all.rp_filter net.ipv4.conf.{dev|all}.rp_filter` (the larger counts; 1 strict, 2 loose).",
     ),
     text(
         "IP_TTL_EXCEEDED",
         Routing,
         "The TTL or hop limit ran out before the packet could be forwarded.",
-        "`traceroute -n DST`: a loop shows as repeating hops; traceroute itself causes these drops.",
+        "`traceroute -n {dst}`: a loop shows as repeating hops; traceroute itself causes these drops.",
     ),
     text(
         "NEIGH_CREATEFAIL",
@@ -174,43 +174,43 @@ pub(super) const TABLE: &[ReasonText] = &[
         "NEIGH_FAILED",
         Neighbour,
         "The next hop does not answer ARP or neighbour discovery, so its MAC address is unknown.",
-        "`ip neigh show NEXTHOP` and `arping -I DEV NEXTHOP`: wrong subnet, VLAN or gateway, or the machine is off.",
+        "`ip neigh show[ dev {dev}]` (FAILED) and `ip route get {dst}[ mark {mark}]` for which next hop it is: wrong subnet, VLAN or gateway, or the machine is off.",
     ),
     text(
         "NEIGH_HH_FILLFAIL",
         Neighbour,
         "The device's link-layer header could not be written in front of the packet.",
-        "`ip -d link show DEV` and `ip neigh show dev DEV`: has the entry a valid address of the right length?",
+        "`ip -d link show[ {dev}]` and `ip neigh show[ dev {dev}]`: has the entry a valid address of the right length?",
     ),
     text(
         "NEIGH_QUEUEFULL",
         Neighbour,
         "Too many packets wait for the same next hop's MAC address.",
-        "`ip neigh show NEXTHOP` (INCOMPLETE?); the limit is `sysctl net.ipv4.neigh.DEV.unres_qlen_bytes`.",
+        "`ip neigh show[ dev {dev}]` (INCOMPLETE?); the limit is `sysctl net.{ip|ipv4}.neigh.{dev|default}.unres_qlen_bytes`.",
     ),
     text(
         "OTHERHOST",
         Normal,
         "The frame is addressed to another machine's MAC address and was only seen because the device takes everything (promiscuous mode).",
-        "Nothing, unless the destination MAC should be this machine's: `ip -d link show DEV`, `tcpdump -e -nn -i DEV`.",
+        "Nothing, unless the destination MAC should be this machine's: `ip -d link show[ {dev}]`, `tcpdump -e -nn -i {dev|any}`.",
     ),
     text(
         "PKT_TOO_BIG",
         Config,
         "The packet is larger than the MTU allows and must not be fragmented.",
-        "`ip link show DEV`, `ip route get DST` (mtu), `tracepath -n DST`; check that ICMP 'too big' is let through.",
+        "`ip link show[ {dev}]`, `ip route get {dst}` (mtu), `tracepath -n {dst}`; check that ICMP 'too big' is let through.",
     ),
     text(
         "PKT_TOO_SMALL",
         Malformed,
         "The packet is shorter than its headers say.",
-        "`tcpdump -vv -nn -i DEV` shows the lengths.",
+        "`tcpdump -vv -nn -i {dev|any}` shows the lengths.",
     ),
     text(
         "UNICAST_IN_L2_MULTICAST",
         Config,
         "The frame was a multicast or broadcast one but the IP address in it is a single machine's, which the device is told to refuse.",
-        "`sysctl net.ipv4.conf.DEV.drop_unicast_in_l2_multicast`.",
+        "`sysctl net.ipv4.conf.{dev|all}.drop_unicast_in_l2_multicast`.",
     ),
     text(
         "XFRM_POLICY",

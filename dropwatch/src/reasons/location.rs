@@ -16,7 +16,7 @@ pub(super) const EXACT: &[(&str, Class, &str)] = &[
     (
         "__dev_queue_xmit",
         Class::Device,
-        "Sending through the device failed: it is down, its queue is full, or an egress filter dropped it; see `ip -s link show DEV` and `tc -s qdisc show dev DEV`.",
+        "Sending through the device failed: it is down, its queue is full, or an egress filter dropped it; see `ip -s link show[ {dev}]` and `tc -s qdisc show[ dev {dev}]`.",
     ),
     (
         "__neigh_event_send",
@@ -26,7 +26,7 @@ pub(super) const EXACT: &[(&str, Class, &str)] = &[
     (
         "__netif_receive_skb_core",
         Class::Device,
-        "Nothing took the received frame: unknown type, a device with no use for it, or an ingress filter; see `tcpdump -e -nn` and `tc filter show dev DEV ingress`.",
+        "Nothing took the received frame: unknown type, a device with no use for it, or an ingress filter; see `tcpdump -e -nn` and `tc filter show dev {dev} ingress`.",
     ),
     (
         "__nf_queue",
@@ -46,7 +46,7 @@ pub(super) const EXACT: &[(&str, Class, &str)] = &[
     (
         "arp_error_report",
         Class::Neighbour,
-        "The next hop does not answer ARP; see `ip neigh` and `arping -I DEV NEXTHOP`.",
+        "The next hop does not answer ARP; see `ip neigh` and `ip route get {dst}` for which one it is.",
     ),
     (
         "arp_process",
@@ -61,7 +61,7 @@ pub(super) const EXACT: &[(&str, Class, &str)] = &[
     (
         "do_xdp_generic",
         Class::Program,
-        "An XDP program in generic mode refused it; see `ip link show dev DEV` and `bpftool prog show`.",
+        "An XDP program in generic mode refused it; see `ip link show[ dev {dev}]` and `bpftool prog show`.",
     ),
     (
         "enqueue_to_backlog",
@@ -96,7 +96,7 @@ pub(super) const EXACT: &[(&str, Class, &str)] = &[
     (
         "ip6_pkt_drop",
         Class::Routing,
-        "There is no usable IPv6 route, or a route says to drop it; see `ip -6 route get DST` and `ip -6 rule`.",
+        "There is no usable IPv6 route, or a route says to drop it; see `ip -6 route get {dst}` and `ip -6 rule`.",
     ),
     (
         "ip6_rcv_core",
@@ -111,7 +111,7 @@ pub(super) const EXACT: &[(&str, Class, &str)] = &[
     (
         "ip_error",
         Class::Routing,
-        "There is no route to the destination, or forwarding is off for the device; see `ip route get DST from SRC iif DEV` and `sysctl net.ipv4.ip_forward`.",
+        "There is no route to the destination, or forwarding is off for the device; see `ip route get {dst}[ from {src} iif {iif}][ mark {mark}]` and `sysctl net.ipv4.ip_forward`.",
     ),
     (
         "ip_expire",
@@ -126,12 +126,12 @@ pub(super) const EXACT: &[(&str, Class, &str)] = &[
     (
         "ip_forward",
         Class::Routing,
-        "The packet may not be forwarded: TTL ran out, too large, not for this machine's MAC address, source routed, or IPsec policy; see `nstat -az | grep Ip` and `ip route get DST`.",
+        "The packet may not be forwarded: TTL ran out, too large, not for this machine's MAC address, source routed, or IPsec policy; see `nstat -az | grep Ip` and `ip route get {dst}`.",
     ),
     (
         "ip_fragment",
         Class::Config,
-        "The packet is larger than the MTU and must not be fragmented; see `ip route get DST` and `tracepath -n DST`.",
+        "The packet is larger than the MTU and must not be fragmented; see `ip route get {dst}` and `tracepath -n {dst}`.",
     ),
     (
         "ip_protocol_deliver_rcu",
@@ -146,17 +146,17 @@ pub(super) const EXACT: &[(&str, Class, &str)] = &[
     (
         "ip_rcv_finish",
         Class::Routing,
-        "No route accepts the packet's addresses: reverse-path filter, martian address, or no route; see `ip route get SRC` and the rp_filter settings.",
+        "No route accepts the packet's addresses: reverse-path filter, martian address, or no route; see `ip route get {src}` and the rp_filter settings.",
     ),
     (
         "ip_rcv_finish_core",
         Class::Routing,
-        "No route accepts the packet's addresses: reverse-path filter, martian address, or no route; see `ip route get SRC` and the rp_filter settings.",
+        "No route accepts the packet's addresses: reverse-path filter, martian address, or no route; see `ip route get {src}` and the rp_filter settings.",
     ),
     (
         "kfree_skb_list",
         Class::Resource,
-        "A list of packets was freed; a full queue of the device is the common cause: see `tc -s qdisc show dev DEV`.",
+        "A list of packets was freed; a full queue of the device is the common cause: see `tc -s qdisc show[ dev {dev}]`.",
     ),
     (
         "ndisc_error_report",
@@ -176,7 +176,7 @@ pub(super) const EXACT: &[(&str, Class, &str)] = &[
     (
         "net_tx_action",
         Class::Device,
-        "A packet that the device had finished with, or one of a device that was stopped, was freed later; see `ip -s link show DEV`.",
+        "A packet that the device had finished with, or one of a device that was stopped, was freed later; see `ip -s link show[ {dev}]`.",
     ),
     (
         "netlink_unicast",
@@ -306,7 +306,7 @@ pub(super) const EXACT: &[(&str, Class, &str)] = &[
     (
         "tun_net_xmit",
         Class::Device,
-        "The tun or tap device could not take it: its ring is full, a filter refused it, or no program holds the device; see `ip -s link show DEV`.",
+        "The tun or tap device could not take it: its ring is full, a filter refused it, or no program holds the device; see `ip -s link show[ {dev}]`.",
     ),
     (
         "udp_destruct_common",
@@ -336,7 +336,7 @@ pub(super) const EXACT: &[(&str, Class, &str)] = &[
     (
         "veth_xmit",
         Class::Device,
-        "The other end of the veth pair is gone or cannot take more, or the frame is too short; see `ip -d link show DEV` here and at the peer.",
+        "The other end of the veth pair is gone or cannot take more, or the frame is too short; see `ip -d link show[ {dev}]` here and at the peer.",
     ),
 ];
 
@@ -410,14 +410,14 @@ pub(super) const PREFIXES: &[(&str, Class, &str)] = &[
     (
         "ieee80211_",
         Class::Device,
-        "The wireless stack dropped a frame; see `iw dev DEV station dump`.",
+        "The wireless stack dropped a frame; see `iw dev {dev} station dump`.",
     ),
 ];
 
 /// What it usually means that a packet was freed somewhere.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Hint {
-    /// In a sentence, with where to look next.
+    /// In a sentence, with where to look next, for [`super::hint::fill`].
     pub what: &'static str,
     /// What kind of reason it is; [`Class::Unknown`] where it may be several.
     pub class: Class,

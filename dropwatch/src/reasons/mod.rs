@@ -12,6 +12,7 @@
 use serde::Serialize;
 
 mod device;
+pub mod hint;
 mod ip;
 mod location;
 mod qdisc;
@@ -61,8 +62,7 @@ pub struct ReasonText {
     pub name: &'static str,
     /// One sentence: what happened, and why the kernel does so.
     pub what: &'static str,
-    /// Where to look next, with commands in backquotes. `DEV`, `SRC`, `DST` and the like are to
-    /// be replaced; commands belong into the packet's network namespace.
+    /// Where to look next, with commands in backquotes, whose values [`hint::fill`] writes.
     pub look: &'static str,
     /// What kind of reason it is.
     pub class: Class,

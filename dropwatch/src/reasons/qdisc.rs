@@ -6,10 +6,10 @@
 use super::Class::{Config, Malformed, Program, Resource, Unknown};
 use super::{ReasonText, text};
 
-const STATS: &str = "`tc -s qdisc show dev DEV` (dropped, overlimits, backlog).";
-const FQ: &str = "`tc -s -d qdisc show dev DEV`: fq's own counters (flows_plimit, horizon_drops, band drops) and limits.";
-const AQM: &str = "`tc -s qdisc show dev DEV`; dropping early is this discipline's purpose, so ask what fills the link.";
-const FILTERS: &str = "`tc -s filter show dev DEV ingress`, the same with `egress`, and `tc chain show dev DEV ingress`.";
+const STATS: &str = "`tc -s qdisc show[ dev {dev}]` (dropped, overlimits, backlog).";
+const FQ: &str = "`tc -s -d qdisc show[ dev {dev}]`: fq's own counters (flows_plimit, horizon_drops, band drops) and limits.";
+const AQM: &str = "`tc -s qdisc show[ dev {dev}]`; dropping early is this discipline's purpose, so ask what fills the link.";
+const FILTERS: &str = "`tc -s filter show dev {dev} ingress`, the same with `egress`, and `tc chain show dev {dev} ingress`.";
 
 const OVERLIMIT: &str = "The queueing discipline of the device is full: packets are sent faster than the device or its shaping rate lets them out.";
 const CONGESTED: &str = "The queueing discipline dropped the packet on purpose, to tell the sender that the link is congested (CoDel, PIE, RED and the like).";
@@ -32,14 +32,14 @@ pub(super) const TABLE: &[ReasonText] = &[
         "QDISC_BURST_DROP",
         Resource,
         "Too many packets waited in front of the queueing discipline at once.",
-        "`sysctl net.core.qdisc_max_burst` is the limit; `tc -s qdisc show dev DEV` shows the load.",
+        "`sysctl net.core.qdisc_max_burst` is the limit; `tc -s qdisc show[ dev {dev}]` shows the load.",
     ),
     text("QDISC_CONGESTED", Resource, CONGESTED, AQM),
     text(
         "QDISC_DROP",
         Resource,
         "The device's queueing discipline dropped the packet, most often because its queue is full.",
-        "`tc -s qdisc show dev DEV`; on kernels that have it the tracepoint qdisc:qdisc_drop names the discipline's reason.",
+        "`tc -s qdisc show[ dev {dev}]`; on kernels that have it the tracepoint qdisc:qdisc_drop names the discipline's reason.",
     ),
     text("QDISC_DROP_BAND_LIMIT", Resource, BAND, FQ),
     text("QDISC_DROP_CAKE_FLOOD", Resource, FLOOD, AQM),
@@ -98,13 +98,13 @@ pub(super) const TABLE: &[ReasonText] = &[
         "TC_EGRESS",
         Program,
         "A traffic control filter or eBPF program on the device's way out dropped the packet.",
-        "`tc -s filter show dev DEV egress` and `bpftool net show dev DEV`; Cilium and other networks work there.",
+        "`tc -s filter show dev {dev} egress` and `bpftool net show[ dev {dev}]`; Cilium and other networks work there.",
     ),
     text(
         "TC_INGRESS",
         Program,
         "A traffic control filter or eBPF program on the device's way in dropped the packet.",
-        "`tc -s filter show dev DEV ingress` and `bpftool net show dev DEV`; Cilium and other networks work there.",
+        "`tc -s filter show dev {dev} ingress` and `bpftool net show[ dev {dev}]`; Cilium and other networks work there.",
     ),
     text(
         "TC_RECLASSIFY_LOOP",

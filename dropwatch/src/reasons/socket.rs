@@ -110,7 +110,7 @@ pub(super) const TABLE: &[ReasonText] = &[
         "UDP_CSUM",
         Malformed,
         "The UDP checksum is wrong, so the packet was damaged or badly written on its way.",
-        "`nstat -az UdpInCsumErrors`; if packets come from a virtual device, check offloads with `ethtool -k DEV`.",
+        "`nstat -az UdpInCsumErrors`; if packets come from a virtual device, check offloads with `ethtool -k {dev}`.",
     ),
     text(
         "UNIX_DISCONNECT",

@@ -4,7 +4,7 @@ use super::Class::{Config, Malformed, Normal, Resource, Tcp};
 use super::{ReasonText, text};
 
 const AUTH: &str = "`nstat -az | grep -E 'TCPMD5|TCPAO'`; compare the keys of both ends (BGP daemons are the usual users).";
-const TRACE: &str = "`ss -tniO dst PEER` for the connection's state and `tcpdump -nn -i DEV host PEER` for the segment.";
+const TRACE: &str = "`ss -tniO[ dst {src}]` for the connection's state and `tcpdump -nn -i {dev|any}[ host {src}]` for the segment.";
 const CLOCK: &str = "`nstat -az | grep -E 'PAWS|TSEcr'`; suspect several machines behind one address, a changed path, or a peer that was restored or restarted.";
 
 pub(super) const TABLE: &[ReasonText] = &[
@@ -60,7 +60,7 @@ pub(super) const TABLE: &[ReasonText] = &[
         "TCP_CSUM",
         Malformed,
         "The TCP checksum is wrong, so the segment was damaged or badly written on its way.",
-        "`nstat -az TcpInCsumErrors`; if packets come from a virtual device, check offloads with `ethtool -k DEV`.",
+        "`nstat -az TcpInCsumErrors`; if packets come from a virtual device, check offloads with `ethtool -k {dev}`.",
     ),
     text(
         "TCP_FASTOPEN",
@@ -72,7 +72,7 @@ pub(super) const TABLE: &[ReasonText] = &[
         "TCP_FLAGS",
         Malformed,
         "The TCP flags make no sense in the connection's state, such as a segment without ACK in an open connection or SYN together with FIN.",
-        "`tcpdump -nn -i DEV host PEER`; port scanners send such segments.",
+        "`tcpdump -nn -i {dev|any}[ host {src}]`; port scanners send such segments.",
     ),
     text(
         "TCP_INVALID_ACK_SEQUENCE",
@@ -84,7 +84,7 @@ pub(super) const TABLE: &[ReasonText] = &[
         "TCP_INVALID_END_SEQUENCE",
         Tcp,
         "The segment's last byte lies beyond the receive window.",
-        "`nstat -az TcpExtBeyondWindow`; then `ss -tniO dst PEER` and a capture of the segment.",
+        "`nstat -az TcpExtBeyondWindow`; then `ss -tniO[ dst {src}]` and a capture of the segment.",
     ),
     text(
         "TCP_INVALID_SEQUENCE",
@@ -174,7 +174,7 @@ pub(super) const TABLE: &[ReasonText] = &[
         "TCP_RESET",
         Tcp,
         "A RST segment that must not end a connection: its sequence number is not exactly the expected one, or it reached a listening socket.",
-        "`nstat -az TcpExtTCPChallengeACK` and `tcpdump -nn -i DEV 'tcp[13] & 4 != 0'`.",
+        "`nstat -az TcpExtTCPChallengeACK` and `tcpdump -nn -i {dev|any} 'tcp[[13] & 4 != 0'`.",
     ),
     text(
         "TCP_RFC7323_PAWS",

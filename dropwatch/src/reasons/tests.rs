@@ -80,6 +80,53 @@ fn texts_are_well_formed() {
     }
 }
 
+/// Every text, filled with all values and with none, is ready to paste: nothing is left to be replaced.
+#[test]
+fn no_hint_has_a_hole() {
+    use super::hint::{Values, fill};
+    // Words that programs and files are really searched for.
+    const REAL: [&str; 8] = [
+        "TCPMD5", "TCPAO", "PAWS", "AVC", "DROP", "REJECT", "INPUT", "INVALID",
+    ];
+    let hints = location::EXACT.iter().chain(location::PREFIXES);
+    let looks = TABLES.iter().flat_map(|t| t.iter());
+    let texts = looks.map(|t| (t.name, t.look));
+    for (name, text) in texts.chain(hints.map(|(name, _, hint)| (*name, *hint))) {
+        for (at, piece) in text.split('`').enumerate() {
+            let holes = piece.split(|c: char| !c.is_ascii_alphanumeric());
+            let hole = holes
+                .filter(|word| word.len() > 1 && !REAL.contains(word))
+                .find(|word| word.bytes().all(|b| b.is_ascii_uppercase()));
+            assert!(at % 2 == 0 || hole.is_none(), "{name}: {hole:?} in {text}");
+            assert!(at % 2 == 1 || !piece.contains(['{', '[']), "{name}: {text}");
+        }
+        let own = crate::facts::Netns {
+            own: true,
+            ..Default::default()
+        };
+        let bare = Values {
+            netns: Some(&own),
+            ..Values::default()
+        };
+        let known = Values {
+            dev: Some("eth0"),
+            iif: Some("eth0"),
+            ..bare.clone()
+        };
+        for values in [bare, known] {
+            let printed = fill(text, &values);
+            let open = printed
+                .replace("'tcp[13] ", "")
+                .contains(['{', '}', '[', ']']);
+            assert!(!open, "{name}: {printed}");
+            assert!(
+                !printed.contains("the packet is not known"),
+                "{name}: {text}"
+            );
+        }
+    }
+}
+
 #[test]
 fn names_are_accepted_in_all_spellings() {
     let plain = explain("NETFILTER_DROP").expect("a text");

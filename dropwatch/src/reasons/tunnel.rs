@@ -3,12 +3,12 @@
 use super::Class::{Config, Device, Malformed, Normal, Program, Resource, Routing, Unknown};
 use super::{ReasonText, text};
 
-const OVS: &str = "`ovs-appctl dpctl/dump-flows -m` for the flow and `ovs-appctl ofproto/trace BRIDGE FLOW` for the decision.";
-const GRE: &str = "`ip -s -d tunnel show` or `ip -s -d link show DEV`, and `tcpdump -vv -nn -i DEV 'ip proto 47'`; compare both ends.";
+const OVS: &str = "`ovs-appctl dpctl/dump-flows -m` for the flow and `ovs-appctl ofproto/trace` (with the bridge and that flow) for the decision.";
+const GRE: &str = "`ip -s -d tunnel show` or `ip -s -d link show[ {dev}]`, and `tcpdump -vv -nn -i {dev|any} 'ip proto 47'`; compare both ends.";
 const VXLAN: &str =
-    "`ip -d link show type vxlan` and `tcpdump -nn -i DEV udp port 4789`; compare both ends.";
+    "`ip -d link show type vxlan` and `tcpdump -nn -i {dev|any} udp port 4789`; compare both ends.";
 const PSP: &str =
-    "`ss -tniO dst PEER` for the connection; compare which ends use PSP encryption for it.";
+    "`ss -tniO[ dst {src}]` for the connection; compare which ends use PSP encryption for it.";
 
 pub(super) const TABLE: &[ReasonText] = &[
     text(
@@ -33,7 +33,7 @@ pub(super) const TABLE: &[ReasonText] = &[
         "IP_TUNNEL_ECN",
         Malformed,
         "The congestion marks (ECN) of the outer and inner header contradict each other, so the packet must be dropped (RFC 6040).",
-        "`ip -s -d link show DEV` (rx errors); find the router that sets CE on packets whose sender does not support ECN.",
+        "`ip -s -d link show[ {dev}]` (rx errors); find the router that sets CE on packets whose sender does not support ECN.",
     ),
     text(
         "OVS_DROP_ACTION_ERROR",
@@ -99,7 +99,7 @@ pub(super) const TABLE: &[ReasonText] = &[
         "OVS_DROP_METER",
         Config,
         "A meter of Open vSwitch limits the rate.",
-        "`ovs-ofctl -O OpenFlow13 meter-stats BRIDGE`.",
+        "`ovs-vsctl list-br` for the bridges, then the meter-stats of `ovs-ofctl -O OpenFlow13`.",
     ),
     text(
         "OVS_DROP_REASON",
@@ -141,13 +141,13 @@ pub(super) const TABLE: &[ReasonText] = &[
         "TUNNEL_TXINFO",
         Config,
         "A packet without tunnel information reached a tunnel device that expects it from outside (external mode).",
-        "`ip -d link show DEV` (external); routes with `encap`, `tc` tunnel_key actions or eBPF must supply it.",
+        "`ip -d link show[ {dev}]` (external); routes with `encap`, `tc` tunnel_key actions or eBPF must supply it.",
     ),
     text(
         "VXLAN_ENTRY_EXISTS",
         Config,
         "A known machine appeared behind another VXLAN end point, but its forwarding entry is static or points to a nexthop and must not move.",
-        "`bridge fdb show dev DEV | grep MAC` (static, nhid).",
+        "`bridge fdb show[ dev {dev}]` (static, nhid).",
     ),
     text(
         "VXLAN_INVALID_HDR",

@@ -38,7 +38,7 @@ pub(super) fn fixes(case: &Case<'_>) -> Vec<Fix> {
     });
     fixes.push(Fix {
         title: format!(
-            "A fwmark service: mark {} to {asked} in mangle PREROUTING and give IPVS the mark (`ipvsadm -A -f MARK`), in \
+            "A fwmark service: mark {} to {asked} in mangle PREROUTING and give IPVS a service of that mark (`ipvsadm -A -f`), in \
              place of the rule",
             protocol(c.proto)
         ),

@@ -12,14 +12,14 @@ use crate::{
         evidence::Refused,
         explanation::{Explanation, Line, Source},
     },
-    reasons,
+    reasons::{self, hint},
 };
 
 /// Explains a drop; `None` while facts are missing.
 #[must_use]
 pub fn explain(drop: &Drop, view: &View<'_>) -> Option<Answer> {
     // Asked for every case: the name of the namespace stands in its head line.
-    let _ = view.netns(drop.netns);
+    let netns = view.netns(drop.netns);
     let martian = martian(drop, view);
     let refused = view.words();
     let by_netfilter = firewall::explain(drop, view);
@@ -31,6 +31,13 @@ pub fn explain(drop: &Drop, view: &View<'_>) -> Option<Answer> {
         (None, Some(said)) => (said.what.clone(), Some(said.look.clone())),
         (None, None) => words(drop, martian),
     };
+    let values = hint::Values::of(drop, netns);
+    // Rules may stand in the other words, and they have brackets of their own.
+    let what = match (&refused, &by_netfilter) {
+        (None, None) => hint::fill(&what, &values),
+        _ => what,
+    };
+    let look = look.map(|look| hint::fill(&look, &values));
     let mut evidence = vec![Line {
         label: "reason".into(),
         text: format!("{} in {}", drop.reason.text(), drop.location.text()),
@@ -162,7 +169,7 @@ fn words(drop: &Drop, martian: Option<&str>) -> (String, Option<String>) {
             "The TTL ran out: the packet came with 1 and was to be forwarded, so it was dropped and its \
              sender told by ICMP (time exceeded)."
                 .into(),
-            Some("`traceroute -n DST`: a loop shows as repeating hops; traceroute itself causes these drops".into()),
+            Some("`traceroute -n {dst}`: a loop shows as repeating hops; traceroute itself causes these drops".into()),
         );
     }
     if !drop.reason.is_silent()
