@@ -294,6 +294,29 @@ pub struct ConntrackStats {
     pub entries: Option<u64>,
     /// Room in the table (`net.netfilter.nf_conntrack_max`).
     pub max: Option<u64>,
+    /// How long entries live without packets; `None` in captures from before it was read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeouts: Option<ConntrackTimeouts>,
+}
+
+/// How long conntrack keeps an entry without a packet, in seconds, as set in a namespace
+/// (`net.netfilter.nf_conntrack_*_timeout*`, net/netfilter/nf_conntrack_standalone.c, 5.10 to 7.2). Rules may give
+/// single connections others. `None` = could not be read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ConntrackTimeouts {
+    /// UDP that was not answered.
+    pub udp: Option<u32>,
+    /// UDP seen both ways for a while.
+    pub udp_stream: Option<u32>,
+    /// ICMP.
+    pub icmp: Option<u32>,
+    /// TCP in `SYN_SENT`.
+    pub tcp_syn_sent: Option<u32>,
+    /// TCP in `SYN_RECV`.
+    pub tcp_syn_recv: Option<u32>,
+    /// TCP in `ESTABLISHED`.
+    pub tcp_established: Option<u32>,
 }
 
 /// What became of a connection after one of its packets was lost.

@@ -161,6 +161,14 @@ impl<'a> View<'a> {
             FactKey::SysctlFiles { device: device.to_owned() };
     }
 
+    /// How long after the case was opened a fact was read, in nanoseconds; 0 also for one from before. `None` while it
+    /// is not here. What changes by itself is to be judged with that.
+    #[must_use]
+    pub fn read_after_ns(&self, key: &FactKey) -> Option<u64> {
+        let (read, _) = self.store.facts.get(key)?;
+        Some(read.saturating_sub(self.opened_ns))
+    }
+
     fn ask(&self, key: FactKey) -> Option<&'a Fact> {
         match self.store.get(&key, self.opened_ns) {
             Some((fact, _)) => Some(fact),

@@ -1,12 +1,13 @@
 //! Counters and size of the conntrack table.
 
+use std::fs;
 use std::time::Instant;
 
 use super::super::netlink::{CT_GET_STATS, CT_GET_STATS_CPU, Request};
 use super::super::netns::Namespaces;
 use super::super::parse::attributes;
 use super::{HEADER, be32, open};
-use crate::facts::ConntrackStats;
+use crate::facts::{ConntrackStats, ConntrackTimeouts};
 
 const CTA_STATS_INSERT_FAILED: u16 = 9;
 const CTA_STATS_DROP: u16 = 10;
@@ -32,7 +33,27 @@ pub(in super::super) fn read(
     if let Ok(message) = netlink.get(&Request::new(CT_GET_STATS, &[0; HEADER])) {
         add_size(&mut stats, &message);
     }
+    let file = namespaces.open(netns);
+    stats.timeouts = file
+        .and_then(|file| namespaces.inside(netns, &file, || Ok(timeouts())))
+        .ok();
     Ok(stats)
+}
+
+/// Time-outs of the namespace where the thread is.
+fn timeouts() -> ConntrackTimeouts {
+    let seconds = |name: &str| {
+        let path = format!("/proc/sys/net/netfilter/nf_conntrack_{name}");
+        fs::read_to_string(path).ok()?.trim().parse().ok()
+    };
+    ConntrackTimeouts {
+        udp: seconds("udp_timeout"),
+        udp_stream: seconds("udp_timeout_stream"),
+        icmp: seconds("icmp_timeout"),
+        tcp_syn_sent: seconds("tcp_timeout_syn_sent"),
+        tcp_syn_recv: seconds("tcp_timeout_syn_recv"),
+        tcp_established: seconds("tcp_timeout_established"),
+    }
 }
 
 /// Adds one CPU's counters.
@@ -93,6 +114,7 @@ mod tests {
             clash_resolve: Some(3),
             entries: Some(5),
             max: Some(262_144),
+            timeouts: None,
         };
         assert_eq!(stats, expected);
     }
