@@ -47,6 +47,8 @@ pub fn clash(record: &CtClash) -> Option<Clash> {
         reply_side: record.direction == 1,
         original: tuple(&record.original)?,
         reply: tuple(&record.reply)?,
+        timeout_ms: None,
+        tcp_state: None,
     })
 }
 

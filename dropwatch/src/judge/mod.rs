@@ -66,6 +66,8 @@ pub struct Words {
     pub what: String,
     /// Where to look and what to change.
     pub look: String,
+    /// What it would take to say more.
+    pub unknown: Vec<String>,
     /// What tells it from others of its kind.
     pub key: Key,
 }

@@ -165,8 +165,8 @@ impl<'a> View<'a> {
     /// is not here. What changes by itself is to be judged with that.
     #[must_use]
     pub fn read_after_ns(&self, key: &FactKey) -> Option<u64> {
-        let (read, _) = self.store.facts.get(key)?;
-        Some(read.saturating_sub(self.opened_ns))
+        let (_, read_ns) = self.store.get(key, self.opened_ns)?;
+        Some(read_ns.saturating_sub(self.opened_ns))
     }
 
     fn ask(&self, key: FactKey) -> Option<&'a Fact> {

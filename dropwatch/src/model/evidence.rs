@@ -110,6 +110,12 @@ pub struct Clash {
     pub original: Tuple,
     /// Its reply direction.
     pub reply: Tuple,
+    /// How much of its time-out was left at that moment, in milliseconds; `None` where it was not read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout_ms: Option<u64>,
+    /// Its TCP state at that moment, as `conntrack -L` prints it; `None` where it has none or it was not read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tcp_state: Option<String>,
 }
 
 /// A packet's way through a queue program.

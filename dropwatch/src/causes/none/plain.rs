@@ -63,12 +63,15 @@ pub fn explain(drop: &Drop, view: &View<'_>) -> Option<Answer> {
         ));
     }
     let kind = refused.as_ref().map(|r| r.kind);
+    let mut unknown = view.unknown();
+    unknown.extend(refused.iter().flat_map(|r| r.unknown.iter().cloned()));
     let mut own_title = None;
     let mut by_rules = None;
     let (kind, netfilter) = match by_netfilter {
         Some(said) => {
             evidence.extend(said.lines);
-            own_title = said.title;
+            // What conntrack refused was not dropped by what netfilter's rules or queues say.
+            own_title = said.title.filter(|_| kind.is_none());
             by_rules = Some(said.same);
             (kind.or(said.kind), said.facts)
         }
@@ -99,7 +102,7 @@ pub fn explain(drop: &Drop, view: &View<'_>) -> Option<Answer> {
         }),
         evidence,
         fixes: Vec::new(),
-        unknown: view.unknown(),
+        unknown,
     };
     Some(same.answer(drop, explanation))
 }

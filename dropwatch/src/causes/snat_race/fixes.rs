@@ -1,21 +1,31 @@
 //! What to change.
 
-use super::case::Case;
+use std::net::IpAddr;
+
+use super::{case::Case, refusal::turned};
 use crate::{causes::shell, facts::ruleset::Backend, model::explanation::Fix, netfilter::NatRule};
 
 /// The changes that make the loss rare or end it.
 pub fn fixes(case: &Case<'_>) -> Vec<Fix> {
     let mut fixes = Vec::new();
-    if case.fixed_port {
+    if case.fixed_port() {
+        let to = turned(&case.insertion.reply);
+        let (address, port) = match to.src {
+            IpAddr::V4(address) => (address.to_string(), to.sport),
+            IpAddr::V6(address) => (format!("[{address}]"), to.sport),
+        };
         fixes.push(fix(
-            "Give the rule more ports or addresses (--to-source ADDRESS:FIRST-LAST)",
+            &format!(
+                "Give the rule more ports or addresses: {address}:1024-65535 in place of {address}:{port} (iptables: \
+                 --to-source, nft: snat to)"
+            ),
             Vec::new(),
             "One port carries one connection per destination.",
         ));
-    } else if let Some(rule) = case.rule.filter(|r| !r.nat.fully_random) {
+    } else if let Some(rule) = case.rule.as_ref().ok().filter(|r| !r.nat.fully_random) {
         fixes.push(fix(
             "Use fully random ports in this rule",
-            random(&rule).map(|c| case.inside(&c)).into_iter().collect(),
+            random(rule).map(|c| case.inside(&c)).into_iter().collect(),
             "The clash becomes rare, it does not become impossible. What writes the rule (kube-proxy, a CNI \
              plug-in) may write it anew: set it there too. Existing connections keep their ports.",
         ));
@@ -26,6 +36,14 @@ pub fn fixes(case: &Case<'_>) -> Vec<Fix> {
         Vec::new(),
         "Every port is used once per destination address and port.",
     ));
+    if case.rule.is_err() {
+        fixes.push(fix(
+            "Fully random ports, if the rule that translates it has none yet (iptables: --random-fully, nft: \
+             fully-random)",
+            Vec::new(),
+            "Which rule that is could not be told here. The clash becomes rare, it does not become impossible.",
+        ));
+    }
     fixes[0].primary = true;
     fixes
 }

@@ -5,9 +5,10 @@
 //! (net/netfilter/nf_conntrack_core.c, 5.10 to 7.2) and dropped by `nf_hook_slow` like by any rule.
 //!
 //! Mine is only a packet that carries an entry which is new, source-translated and not confirmed, was freed
-//! where no rule drops any more, and whose translated tuple is held by *another* connection. A holder that
-//! is no newcomer means that the port range is used up: explained as that, not as a race, like the other
-//! reasons for which conntrack refuses packets ([`plain::plain`]).
+//! where no rule drops any more, whose translated tuple is held by *another* connection, and of which something
+//! proves that the port was free when it was chosen ([`weigh`]). A range that is proven to be used up is explained
+//! as that, and what is neither as what is not known, like the other reasons for which conntrack refuses packets
+//! ([`plain::plain`]).
 
 use std::net::IpAddr;
 
@@ -25,11 +26,15 @@ use crate::{
     },
 };
 
+mod age;
 mod case;
 mod fixes;
 mod plain;
 mod refusal;
+mod rule;
+mod table;
 mod text;
+mod weigh;
 
 /// The cause.
 pub struct SnatRace;
@@ -39,26 +44,33 @@ fn candidate(drop: &Drop) -> Option<&Insertion> {
     refusal::not_entered(drop).filter(|i| i.status & status::SRC_NAT != 0)
 }
 
-/// All that leaves by the same translated address for the same service, and met the same sort of connection there: an old
-/// one in the way is exhaustion, a new one a race, and the first must not speak for both.
-#[derive(Debug, PartialEq, Eq, Hash)]
+/// All that leaves by the same translated address for the same service, and of which the drop itself shows the same that
+/// the verdict hangs on: what may be a race for one may be a used-up range for another.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Translated {
     proto: u8,
     server: (IpAddr, u16),
     address: IpAddr,
     /// Bits that tell an old connection from a new one, of the one in the way; `None` where that was not seen.
     winner: Option<u32>,
+    /// Whether the connection was given its own port.
+    kept: bool,
+    /// Whether a queue program had the packet.
+    queued: bool,
 }
 
 impl Translated {
     fn of(drop: &Drop) -> Option<Self> {
-        let translated = &candidate(drop)?.reply;
+        let insertion = candidate(drop)?;
+        let translated = &insertion.reply;
         let telling = status::ASSURED | status::SEEN_REPLY;
         Some(Self {
             proto: translated.proto,
             server: (translated.src, translated.sport),
             address: translated.dst,
             winner: drop.clash.as_ref().map(|clash| clash.status & telling),
+            kept: translated.dport == insertion.original.sport,
+            queued: drop.queue.is_some(),
         })
     }
 }

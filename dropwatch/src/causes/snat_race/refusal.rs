@@ -6,7 +6,7 @@ use dropwatch_common::record::ct_insert::status;
 
 use crate::{
     attach::spec,
-    facts::ConntrackEntry,
+    facts::{ConntrackEntry, FactKey, ruleset::Subsystem},
     judge::View,
     model::{
         anchor::Drop,
@@ -27,8 +27,42 @@ pub struct Holder<'a> {
     pub status: u32,
     /// Whether the kernel's clash path showed it, at that moment.
     pub by_kernel: bool,
-    /// Conntrack's own word on it a little later; `None` when it was gone by then.
-    pub later: Option<&'a ConntrackEntry>,
+    /// Conntrack's own word on it a little later.
+    pub later: Later<'a>,
+}
+
+/// What conntrack says of a connection some time after the drop.
+#[derive(Clone, Copy, Debug)]
+pub enum Later<'a> {
+    /// Nothing, or nothing in time.
+    Unknown,
+    /// It was gone by then.
+    Gone,
+    /// It was there.
+    There {
+        /// Its entry.
+        entry: &'a ConntrackEntry,
+        /// How long after the drop that was, in nanoseconds.
+        after_ns: u64,
+    },
+}
+
+impl<'a> Later<'a> {
+    /// The entry, if it was there.
+    pub fn entry(self) -> Option<&'a ConntrackEntry> {
+        match self {
+            Self::There { entry, .. } => Some(entry),
+            Self::Unknown | Self::Gone => None,
+        }
+    }
+
+    /// How long after the drop the entry was read, in nanoseconds.
+    pub fn after_ns(self) -> u64 {
+        match self {
+            Self::There { after_ns, .. } => after_ns,
+            Self::Unknown | Self::Gone => 0,
+        }
+    }
 }
 
 /// How two connections got into each other's way.
@@ -90,6 +124,13 @@ pub fn no_rule(drop: &Drop, view: &View<'_>) -> bool {
     rules.is_some_and(|rules| rules.suspects.complete && rules.suspects.list.is_empty())
 }
 
+/// Whether nothing but conntrack drops where this one was dropped: iptables has no table behind the translation of
+/// sources, and what nf_tables drops is freed elsewhere or, on older kernels, by rules that would be there.
+pub fn only_conntrack(drop: &Drop, view: &View<'_>) -> bool {
+    let subsystem = place(drop).and_then(|place| place.subsystem(view.coverage()));
+    subsystem == Some(Subsystem::IpTables) || no_rule(drop, view)
+}
+
 /// Whether this run sees every clash: then what it did not see was none. A kprobe may be passed over without a word,
 /// when another one's program is running on that processor (`bpf_prog_active`, kernel/trace/bpf_trace.c).
 pub fn sees_clashes(view: &View<'_>) -> bool {
@@ -98,42 +139,87 @@ pub fn sees_clashes(view: &View<'_>) -> bool {
     flavour == Some(spec::Flavour::Fentry.name())
 }
 
-/// The connection in the way; `None` when there is none, or while that is being asked.
-pub fn holder<'a>(drop: &Drop, insertion: &Insertion, view: &View<'a>) -> Option<Holder<'a>> {
-    let (netns, zone) = (drop.netns, insertion.zone);
-    let ask = |tuple: Tuple| view.conntrack(netns, tuple, zone).filter(|e| e.found);
+/// What conntrack says of the entry that holds a tuple.
+fn ask<'a>(drop: &Drop, tuple: Tuple, zone: u16, view: &View<'a>) -> Later<'a> {
+    let netns = drop.netns;
+    let key = FactKey::Conntrack { netns, tuple, zone };
+    match view.conntrack(netns, tuple, zone) {
+        None => Later::Unknown,
+        Some(entry) if !entry.found => Later::Gone,
+        Some(entry) => Later::There {
+            entry,
+            after_ns: view.read_after_ns(&key).unwrap_or(0),
+        },
+    }
+}
+
+/// What is in the way of an entry.
+pub enum InTheWay<'a> {
+    /// This connection.
+    Held(Holder<'a>),
+    /// The kernel's clash path showed one that has nothing to do with the packet's entry.
+    Other(Tuple),
+    /// None: none was seen where clashes are seen, or conntrack had none when it was asked.
+    Nothing,
+    /// That is being asked, or conntrack did not answer.
+    Unknown,
+}
+
+/// The connection in the way.
+pub fn in_the_way<'a>(drop: &Drop, insertion: &Insertion, view: &View<'a>) -> InTheWay<'a> {
+    let zone = insertion.zone;
     if let Some(clash) = &drop.clash {
         let same = clash.original == insertion.original;
         if !same && clash.reply != insertion.reply {
-            return None;
+            return InTheWay::Other(clash.original);
         }
-        let later = ask(if same {
+        let tuple = if same {
             insertion.original
         } else {
             insertion.reply
-        });
-        return Some(Holder {
+        };
+        let later = match ask(drop, tuple, zone, view) {
+            Later::There { entry, .. } if entry.original != Some(clash.original) => Later::Gone,
+            later => later,
+        };
+        return InTheWay::Held(Holder {
             original: clash.original,
             reply: clash.reply,
             status: clash.status,
             by_kernel: true,
-            later: later.filter(|e| e.original == Some(clash.original)),
+            later,
         });
     }
     if sees_clashes(view) {
-        return None;
+        return InTheWay::Nothing;
     }
-    let of_original = (insertion.reply != turned(&insertion.original))
-        .then(|| ask(insertion.original))
-        .flatten();
-    let entry = ask(insertion.reply).or(of_original)?;
-    Some(Holder {
-        original: entry.original?,
-        reply: entry.reply?,
-        status: entry.status,
-        by_kernel: false,
-        later: Some(entry),
-    })
+    let by_original = (insertion.reply != turned(&insertion.original))
+        .then(|| ask(drop, insertion.original, zone, view));
+    let answers = [Some(ask(drop, insertion.reply, zone, view)), by_original];
+    let answers = answers.into_iter().flatten();
+    let held = answers.clone().find_map(|later| {
+        let entry = later.entry()?;
+        Some(Holder {
+            original: entry.original?,
+            reply: entry.reply?,
+            status: entry.status,
+            by_kernel: false,
+            later,
+        })
+    });
+    match held {
+        Some(holder) => InTheWay::Held(holder),
+        None if answers.clone().all(|l| matches!(l, Later::Gone)) => InTheWay::Nothing,
+        None => InTheWay::Unknown,
+    }
+}
+
+/// The connection in the way, if there is one and it is known.
+pub fn holder<'a>(drop: &Drop, insertion: &Insertion, view: &View<'a>) -> Option<Holder<'a>> {
+    match in_the_way(drop, insertion, view) {
+        InTheWay::Held(holder) => Some(holder),
+        InTheWay::Other(_) | InTheWay::Nothing | InTheWay::Unknown => None,
+    }
 }
 
 impl Holder<'_> {

@@ -1,6 +1,6 @@
 //! The explanation in words.
 
-use super::{case::Case, refusal::turned};
+use super::{case::Case, refusal::turned, weigh::Proof};
 use crate::{
     facts::Followed,
     model::{
@@ -35,14 +35,37 @@ pub fn title(case: &Case<'_>) -> String {
 pub fn summary(case: &Case<'_>) -> String {
     let translated = turned(&case.insertion.reply);
     let winner = case.winner.original;
-    let why = if case.fixed_port {
-        "the rule leaves a single port, so a second connection to the same destination has nowhere to go"
-    } else {
-        "both were new at the same moment, and the search for a free port sees confirmed connections only"
+    let why = match case.proof {
+        Proof::FixedPort => {
+            "the rule leaves a single port, so a second connection to the same destination has nowhere to go"
+        }
+        Proof::FreePort => {
+            "the search for a free port passes over those of confirmed connections, and others were free, so the other one \
+             was not confirmed yet when this one's port was chosen"
+        }
+        Proof::KeptPort if case.rule.is_ok() => {
+            "it kept its source port, which it does only while no confirmed connection holds that, so the other one was not \
+             confirmed yet when this was decided"
+        }
+        Proof::KeptPort => {
+            "it kept its source port, which it does only while no confirmed connection holds that (or where the rule, \
+             which is not known, leaves no other), so the other one was not confirmed yet when this was decided"
+        }
+    };
+    let held = match (
+        case.drop.queue.as_ref().and_then(|q| q.queued.as_ref()),
+        case.held_ns,
+    ) {
+        (Some(queued), held_ns) if held_ns > 0 => format!(
+            " This one had been in queue {} for {:.0} ms since.",
+            queued.queue,
+            held_ns as f64 / 1e6
+        ),
+        _ => String::new(),
     };
     format!(
         "The connections {} and {winner} were both translated to {translated}: {why}. The other one was \
-         entered first, so this one's packet was dropped when its entry could not be inserted.",
+         confirmed first, so this one's packet was dropped when its entry could not be inserted.{held}",
         case.insertion.original
     )
 }
@@ -80,6 +103,7 @@ pub fn evidence(case: &Case<'_>) -> Vec<Line> {
     let state = case
         .winner
         .later
+        .entry()
         .and_then(|entry| entry.tcp_state.as_ref())
         .map_or(String::new(), |s| format!(", {s}"));
     let seen = if case.winner.by_kernel {
@@ -100,7 +124,7 @@ pub fn evidence(case: &Case<'_>) -> Vec<Line> {
             Source::Config
         },
     );
-    if let Some(NatRule { chain, rule, nat }) = case.rule {
+    if let Ok(NatRule { chain, rule, nat }) = case.rule {
         let random = if nat.fully_random {
             "fully random ports"
         } else {

@@ -5,6 +5,9 @@ use std::net::Ipv4Addr;
 use dropwatch_common::record::ct_insert::status;
 
 use super::*;
+
+mod known;
+
 use crate::{
     facts::{ConntrackEntry, ConntrackStats, Followed, ruleset::Ruleset},
     model::{
@@ -60,6 +63,8 @@ fn clash(entry: &ConntrackEntry) -> Clash {
         reply_side: true,
         original: entry.original.expect("a tuple"),
         reply: entry.reply.expect("a tuple"),
+        timeout_ms: None,
+        tcp_state: None,
     }
 }
 
@@ -169,7 +174,7 @@ fn the_winner_is_taken_from_the_kernel_or_else_asked_for() {
 }
 
 #[test]
-fn an_older_winner_means_that_the_ports_are_used_up() {
+fn an_older_winner_is_no_race_and_without_a_rule_no_used_up_range_either() {
     let old = ConntrackEntry {
         timeout_s: Some(20),
         ..winner()
@@ -183,7 +188,7 @@ fn an_older_winner_means_that_the_ports_are_used_up() {
             let mut drop = refused_at("ip_output", Some(loser()));
             drop.clash = Some(clash(&entry)).filter(|_| sees);
             let kind = kind(&mut kernel(sees), drop, &entry);
-            assert_eq!(kind, (false, "exhausted".into()), "{sees} {entry:?}");
+            assert_eq!(kind, (false, "nat_clash".into()), "{sees} {entry:?}");
         }
     }
 }
@@ -319,7 +324,7 @@ fn the_first_connection_is_followed_aloud_and_the_others_counted() {
     // 63 more fit; the last two do not, and the first one's packet that is lost again is the same connection.
     for n in 0..66 {
         let mut insertion = loser();
-        insertion.original.sport = 5000 + n;
+        insertion.original.src = Ipv4Addr::new(10, 0, n, 114).into();
         engine.dropped(refused_at("ip_output", Some(insertion)), &mut out);
     }
     let keys: Vec<_> = out
@@ -386,5 +391,5 @@ fn a_winner_that_was_answered_meanwhile_is_a_newcomer_if_it_was_not_at_the_clash
     // Where only conntrack can be asked and no rule shows that ports were free, it may be an old one.
     let unseen = refused_at("ip_output", Some(loser()));
     let (told, _) = judged(&mut kernel(false), unseen, &established, 50);
-    assert_eq!(told.explanation.facts["kind"], "exhausted");
+    assert_eq!(told.explanation.facts["kind"], "nat_clash");
 }

@@ -278,7 +278,7 @@ fn table_full(lab: &Lab) -> Result<()> {
     let last = server.attempt(&nat.pod_b, POD_B_IP, 41_012)?;
     ensure!(last.is_none(), "the network is wrong: it got through");
     let tuple = original(Proto::Tcp, POD_B_IP, 41_012);
-    let verdict = plain(&nat, &tracer, &tuple, &["table is full"])?;
+    let verdict = plain(&nat, &tracer, &tuple, &["table was full"])?;
     let mut check = Check::new(&verdict);
     check
         .eq("/facts/kind", "table_full")
