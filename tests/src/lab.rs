@@ -154,7 +154,8 @@ impl Lab {
         Ok(finished)
     }
 
-    fn capture(&self) -> PathBuf {
+    /// Where the capture goes that the end compares with a replay.
+    pub fn capture(&self) -> PathBuf {
         self.folder.join("capture.jsonl")
     }
 

@@ -86,6 +86,7 @@ const GROUPS: &[(&str, &[&[Scenario]])] = &[
         &[
             snat_race::SCENARIOS,
             snat_race::fates::SCENARIOS,
+            snat_race::many_rules::SCENARIOS,
             snat_race::twins::SCENARIOS,
             snat_race::decoys::SCENARIOS,
         ],

@@ -20,7 +20,7 @@ use crate::scenarios::{Kind, Scenario};
 use crate::topology::nat::{Nat, POD_A_IP, POD_B_IP, Rule, WORLD_IP};
 use crate::tracer::{SLOW, Tracer};
 use crate::traffic::flow::Tuple;
-use crate::traffic::nat::{Proto, Server};
+use crate::traffic::nat::{Proto, Server, Through};
 use crate::traffic::packet::{ACK, Packet, Payload, RawSocket, SYN};
 use crate::traffic::volley::{self, DPORT, PAIRS};
 
@@ -119,13 +119,25 @@ fn ct_invalid(lab: &Lab) -> Result<()> {
 }
 
 /// A range of ports.
-struct Range {
-    rule: Rule,
+pub struct Range {
+    /// The rule that has it.
+    pub rule: Rule,
     proto: Proto,
     ports: &'static [u16],
 }
 
-const TWO_PORTS: Range = Range {
+impl Range {
+    /// What leaves by it: as which of its ports is up to the kernel.
+    pub fn translated(&self) -> Tuple {
+        Tuple {
+            sport: None,
+            ..translated(self.proto, 0)
+        }
+    }
+}
+
+/// Two ports for all.
+pub const TWO_PORTS: Range = Range {
     rule: Rule::Iptables(
         "iptables-legacy",
         "-t nat -A POSTROUTING -o eno1 -p udp -j SNAT --to-source 172.26.50.200:40000-40001",
@@ -143,10 +155,9 @@ const ONE_PORT: Range = Range {
     ports: &[FIXED_PORT],
 };
 
-fn nat_exhausted(lab: &Lab, range: &Range, pause: Duration) -> Result<()> {
-    let nat = Nat::build(&[range.rule])?;
-    let server = Server::start(&nat, range.proto)?;
-    let tracer = lab.explain(Some(&nat.node), &[])?;
+/// Connections of the first client that hold every port, and the server that they are with.
+pub fn hold_all(nat: &Nat, range: &Range) -> Result<(Server, Vec<Through>)> {
+    let server = Server::start(nat, range.proto)?;
     let mut held = Vec::new();
     for port in (41_001..).take(range.ports.len()) {
         let through = server.attempt(&nat.pod_a, POD_A_IP, port)?;
@@ -158,16 +169,18 @@ fn nat_exhausted(lab: &Lab, range: &Range, pause: Duration) -> Result<()> {
         ports == range.ports,
         "the network is wrong: ports {ports:?}"
     );
+    Ok((server, held))
+}
+
+fn nat_exhausted(lab: &Lab, range: &Range, pause: Duration) -> Result<()> {
+    let nat = Nat::build(&[range.rule])?;
+    let tracer = lab.explain(Some(&nat.node), &[])?;
+    let (server, _held) = hold_all(&nat, range)?;
     std::thread::sleep(pause);
     let late = server.attempt(&nat.pod_b, POD_B_IP, 41_003)?;
     ensure!(late.is_none(), "the network is wrong: it got through");
-    // It leaves as one of them, and which one is up to the kernel.
-    let tuple = Tuple {
-        sport: None,
-        ..translated(range.proto, 0)
-    };
     let words = &["exhausted", "used up", "in use", "no free port"];
-    let verdict = plain(&nat, &tracer, &tuple, words)?;
+    let verdict = plain(&nat, &tracer, &range.translated(), words)?;
     let mut check = Check::new(&verdict);
     check.eq("/facts/kind", "exhausted");
     check.done("verdict")?;

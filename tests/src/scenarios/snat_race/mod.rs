@@ -3,7 +3,7 @@
 //! A rule that translates to one fixed port makes that happen without any race: the kernel skips its
 //! search for a free port when there is just one. The race itself is played with volleys. See
 //! [`case`] for what playing means, [`fates`] for what becomes of the losers, [`twins`] for networks that lose nothing and [`decoys`] for
-//! losses that look much the same.
+//! losses that look much the same; [`many_rules`] for rule sets that cannot be read in time.
 
 use self::case::{Case, WantedRule, play_fixed, play_race};
 use super::{Kind, Scenario};
@@ -14,6 +14,7 @@ pub mod case;
 pub mod decoys;
 mod facts;
 pub mod fates;
+pub mod many_rules;
 pub mod twins;
 
 /// The cause's stem.
