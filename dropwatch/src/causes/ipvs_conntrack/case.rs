@@ -3,11 +3,12 @@
 use dropwatch_common::record::ipvs::flag;
 use serde_json::{Value, json};
 
-use super::{fixes, memory::Memory, text};
+use super::{SYSCTL, fixes, memory::Memory, text};
 use crate::{
     facts::{
         Netns,
         ipvs::{IpvsService, IpvsState},
+        ruleset::Ruleset,
     },
     judge::View,
     model::{
@@ -47,6 +48,8 @@ pub(super) struct Case<'a> {
     pub(super) netns: Option<&'a Netns>,
     pub(super) state: Option<&'a IpvsState>,
     pub(super) rule: Option<NatRule<'a>>,
+    /// Whether the rules were read, and what of them could not be.
+    rules: Option<&'a Ruleset>,
     pub(super) reset: Option<&'a IpvsReset>,
     pub(super) client_drop: Option<&'a Drop>,
 }
@@ -71,6 +74,7 @@ impl<'a> Case<'a> {
             netns,
             state,
             rule: rules.and_then(|set| netfilter::destination_rule(set, &reply.asked)),
+            rules,
             reset,
             client_drop,
         }
@@ -116,9 +120,12 @@ impl<'a> Case<'a> {
 
     pub(super) fn explain(&self, mut unknown: Vec<String>) -> Explanation {
         if self.rule.is_none() {
-            unknown.push(
-                "which rule translated it: none of those that are loaded fits for sure".into(),
-            );
+            unknown.push(format!("which rule translated it: {}", self.no_rule()));
+            let unreadable = self.rules.into_iter().flat_map(|set| &set.unreadable);
+            unknown.extend(unreadable.map(|one| one.why.clone()));
+        }
+        if self.sysctl().is_none() {
+            unknown.push(format!("what {SYSCTL} is set to by now"));
         }
         if self.connection().proto == TCP && self.reset.is_none() {
             unknown.push(format!(
@@ -133,6 +140,15 @@ impl<'a> Case<'a> {
             evidence: text::evidence(self),
             fixes: fixes::fixes(self),
             unknown,
+        }
+    }
+
+    /// Why the rule is not known.
+    fn no_rule(&self) -> &'static str {
+        match self.rules {
+            None => "the rules could not be read, or not in time",
+            Some(set) if !set.unreadable.is_empty() => "not all rules could be read",
+            Some(_) => "none of those that are loaded fits for sure",
         }
     }
 
@@ -186,6 +202,88 @@ pub(super) fn flag_names(flags: u32) -> Vec<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{
+        correlate::view::Store,
+        facts::{
+            Fact, FactKey,
+            ruleset::{Subsystem, Unreadable},
+        },
+        model::{coverage::Coverage, tuple::Tuple},
+    };
+
+    fn reply() -> IpvsReply {
+        let end = |last: u8, port: u16| Endpoint {
+            addr: std::net::Ipv4Addr::new(192, 0, 2, last).into(),
+            port,
+        };
+        IpvsReply {
+            time_ns: 1,
+            cpu: 0,
+            netns: 7,
+            hook: None,
+            connection: IpvsConnection {
+                proto: 17,
+                client: end(1, 4000),
+                service: end(2, 1000),
+                real_server: end(3, 1000),
+                flags: 0,
+                fwmark: 0,
+            },
+            asked: Tuple {
+                proto: 17,
+                src: end(1, 4000).addr,
+                dst: end(2, 1010).addr,
+                sport: 4000,
+                dport: 1010,
+            },
+        }
+    }
+
+    /// What is said when there is no more waiting.
+    fn told(rules: Option<Ruleset>) -> Explanation {
+        let mut store = Store::default();
+        if let Some(set) = rules {
+            store.insert(FactKey::Ruleset { netns: 7 }, Fact::Ruleset(set), 2);
+        }
+        let coverage = Coverage::default();
+        let view = View::new(&store, &coverage, 0, 1, 3, true);
+        let reply = reply();
+        let case = Case::read(&reply, &view);
+        case.explain(view.unknown())
+    }
+
+    #[test]
+    fn rules_that_were_not_read_are_not_said_to_be_none() {
+        let unreadable = Ruleset {
+            unreadable: vec![Unreadable {
+                subsystem: Subsystem::NfTables,
+                why: "nft is not installed".into(),
+            }],
+            ..Ruleset::default()
+        };
+        for (rules, why) in [
+            (None, "the rules could not be read, or not in time"),
+            (Some(unreadable), "not all rules could be read"),
+            (
+                Some(Ruleset::default()),
+                "none of those that are loaded fits for sure",
+            ),
+        ] {
+            let unknown = told(rules).unknown;
+            let said = format!("which rule translated it: {why}");
+            assert!(unknown.contains(&said), "{unknown:?}");
+        }
+    }
+
+    #[test]
+    fn a_sysctl_that_was_not_read_is_unknown_and_no_question_mark() {
+        let told = told(None);
+        let now = format!("what {SYSCTL} is set to by now");
+        assert!(told.unknown.contains(&now), "{:?}", told.unknown);
+        assert!(!told.summary.contains('?'), "{}", told.summary);
+        // Nor is a scheduler made up.
+        assert!(told.fixes.iter().all(|fix| !fix.title.contains(" -s ")));
+    }
 
     #[test]
     fn the_method_is_a_number_and_the_rest_are_bits() {

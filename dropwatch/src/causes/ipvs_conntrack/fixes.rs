@@ -23,9 +23,10 @@ pub(super) fn fixes(case: &Case<'_>) -> Vec<Fix> {
     let asked = case.asked();
     let c = case.connection();
     let own = format!(
-        "ipvsadm -A {} {asked} -s {}",
+        "ipvsadm -A {} {asked}{}",
         if c.proto == 17 { "-u" } else { "-t" },
-        case.service().map_or("rr", |s| s.scheduler.as_str())
+        case.service()
+            .map_or_else(String::new, |s| format!(" -s {}", s.scheduler))
     );
     fixes.push(Fix {
         title: format!(

@@ -28,9 +28,13 @@ pub(super) fn summary(case: &Case<'_>) -> String {
              entry is older"
         )
     } else {
+        // Its entry tells what it was then: IPVS asks for it when it makes one.
+        let value = match case.sysctl() {
+            Some(value) => format!("{SYSCTL} = {value}"),
+            None => format!("{SYSCTL} off when it made its entry for the connection"),
+        };
         format!(
-            "IPVS, with {SYSCTL} = {}, threw away the conntrack entry that the translation needs for the way back",
-            case.sysctl().map_or("?".into(), |v| v.to_string())
+            "IPVS, with {value}, threw away the conntrack entry that the translation needs for the way back"
         )
     };
     let came = match (case.reset, case.client_drop) {
