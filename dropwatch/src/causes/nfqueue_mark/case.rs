@@ -153,6 +153,10 @@ impl<'a> Case<'a> {
         if self.queue_rule.is_none() {
             unknown.push("which rule sent it to the queue".into());
         }
+        if !self.set.unreadable.is_empty() {
+            unknown.push("which further bits are in use: not all rules could be read".into());
+            unknown.extend(self.set.unreadable.iter().map(|one| one.why.clone()));
+        }
         Explanation {
             title: text::title(self),
             summary: text::summary(self),
@@ -241,5 +245,107 @@ fn queue_rule<'a>(drop: &Drop, change: &Change<'_>, set: &'a Ruleset) -> Option<
     match &netfilter::queued_by(set, &moved, change.queue, None).list[..] {
         [only] => Some(only.clone()),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+    use crate::{
+        correlate::view::Store,
+        facts::{
+            Fact, FactKey,
+            reader::samples,
+            ruleset::{Subsystem, Unreadable},
+        },
+        model::{
+            anchor::{self, Task},
+            coverage::Coverage,
+            evidence::{QueueTrip, Queued},
+            hook::Hook,
+            packet,
+        },
+    };
+
+    const FIREWALL: &str = "*filter\n:FORWARD ACCEPT [0:0]\n\
+        -A FORWARD -m mark --mark 0x8000/0x8000 -j DROP\nCOMMIT\n";
+
+    fn drop() -> Drop {
+        let mut drop = anchor::tests::drop();
+        drop.location.symbol = Some("nf_hook_slow".into());
+        drop.reason.name = Some("NETFILTER_DROP".into());
+        drop.stack = ["nf_hook_slow", "ip_forward", "ip_rcv_finish"]
+            .map(String::from)
+            .to_vec();
+        drop.mark = 0x8000;
+        drop.packet = Some(packet::Packet {
+            l3: 4,
+            proto: "UDP".into(),
+            src: Ipv4Addr::new(10, 0, 0, 113).into(),
+            dst: Ipv4Addr::new(192, 0, 2, 1).into(),
+            sport: Some(4000),
+            dport: Some(53),
+            tcp_flags: None,
+            tcp_seq: None,
+            icmp_type: None,
+            icmp_code: None,
+            ttl: 64,
+            id: Some(1),
+        });
+        drop.queue = Some(QueueTrip {
+            hook: Some(Hook::Prerouting),
+            l3: 4,
+            queued: Some(Queued {
+                time_ns: 1,
+                queue: 7,
+                mark: 0,
+            }),
+            back: Some(Reinjected {
+                time_ns: 2,
+                mark: 0x8000,
+                verdict: 1,
+                process: Task {
+                    pid: 1,
+                    comm: "inspector".into(),
+                },
+            }),
+        });
+        drop
+    }
+
+    #[test]
+    fn bits_are_only_free_as_far_as_rules_could_be_read() {
+        for why in [None, Some("nft is not installed")] {
+            let set = Ruleset {
+                chains: samples::saved(FIREWALL),
+                unreadable: why
+                    .map(|why| Unreadable {
+                        subsystem: Subsystem::NfTables,
+                        why: why.into(),
+                    })
+                    .into_iter()
+                    .collect(),
+                ..Ruleset::default()
+            };
+            let mut store = Store::default();
+            store.insert(FactKey::Ruleset { netns: 0 }, Fact::Ruleset(set), 2);
+            let coverage = Coverage::default().of_release("6.12.1");
+            let view = View::new(&store, &coverage, 0, 1, 3, true);
+            let drop = drop();
+            let case = Case::read(&drop, &view).expect("its mark's doing");
+            let told = case.explain(Vec::new());
+            let said = told
+                .unknown
+                .iter()
+                .any(|one| one.contains("which further bits"));
+            assert_eq!(said, why.is_some(), "{:?}", told.unknown);
+            let sure = told
+                .fixes
+                .iter()
+                .any(|fix| fix.title.contains("no rule here uses"));
+            assert_eq!(sure, why.is_none());
+        }
     }
 }

@@ -135,9 +135,15 @@ fn spaced(text: &str) -> String {
 /// What the program should do.
 fn mask(case: &Case<'_>) -> Fix {
     let process = &case.change.back.process;
+    // Of what could not be read nobody knows.
+    let rules = if case.set.unreadable.is_empty() {
+        "no rule here"
+    } else {
+        "none of the rules that could be read"
+    };
     let title = match case.free_mask() {
         Some(free) => format!(
-            "Let {} use bits that no rule here uses: mask {free:#x} instead of {:#x}, and leave the others as they came \
+            "Let {} use bits that {rules} uses: mask {free:#x} instead of {:#x}, and leave the others as they came \
              (mark = old & {:#x} | value)",
             process.comm,
             case.change.bits(),

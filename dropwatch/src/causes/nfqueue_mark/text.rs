@@ -110,8 +110,13 @@ pub(super) fn evidence(case: &Case<'_>) -> Vec<Line> {
     line(
         "bits in use",
         format!(
-            "{:#x} by the rules that are loaded",
-            netfilter::used_mark_bits(case.set)
+            "{:#x} by the rules that {}",
+            netfilter::used_mark_bits(case.set),
+            if case.set.unreadable.is_empty() {
+                "are loaded"
+            } else {
+                "could be read"
+            }
         ),
         Source::Config,
     );
