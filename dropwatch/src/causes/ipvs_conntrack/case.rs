@@ -203,7 +203,7 @@ pub(super) fn flag_names(flags: u32) -> Vec<&'static str> {
 mod tests {
     use super::*;
     use crate::{
-        correlate::view::Store,
+        judge::store::Store,
         facts::{
             Fact, FactKey,
             ruleset::{Subsystem, Unreadable},
@@ -246,9 +246,10 @@ mod tests {
             store.insert(FactKey::Ruleset { netns: 7 }, Fact::Ruleset(set), 2);
         }
         let coverage = Coverage::default();
-        let view = View::new(&store, &coverage, 0, 1, 3, true);
+        let view = View::new(&store, &coverage, 1, 3, true);
         let reply = reply();
-        let case = Case::read(&reply, &view);
+        let memory = Memory::default();
+        let case = Case::read(&reply, &memory, &view);
         case.explain(view.unknown())
     }
 

@@ -254,7 +254,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        correlate::view::Store,
+        judge::store::Store,
         facts::{
             Fact, FactKey,
             reader::samples,
@@ -332,7 +332,7 @@ mod tests {
             let mut store = Store::default();
             store.insert(FactKey::Ruleset { netns: 0 }, Fact::Ruleset(set), 2);
             let coverage = Coverage::default().of_release("6.12.1");
-            let view = View::new(&store, &coverage, 0, 1, 3, true);
+            let view = View::new(&store, &coverage, 1, 3, true);
             let drop = drop();
             let case = Case::read(&drop, &view).expect("its mark's doing");
             let told = case.explain(Vec::new());
