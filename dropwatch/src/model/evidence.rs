@@ -111,10 +111,10 @@ pub struct Clash {
     /// Its reply direction.
     pub reply: Tuple,
     /// How much of its time-out was left at that moment, in milliseconds; `None` where it was not read.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub timeout_ms: Option<u64>,
     /// Its TCP state at that moment, as `conntrack -L` prints it; `None` where it has none or it was not read.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub tcp_state: Option<String>,
 }
 

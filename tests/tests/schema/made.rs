@@ -146,6 +146,8 @@ pub fn made_lines() -> String {
                 reply_side: true,
                 original: tuple(),
                 reply: tuple(),
+                timeout_ms: Some(119_980),
+                tcp_state: Some("SYN_SENT".into()),
             }),
             queue: Some(QueueTrip {
                 hook: None,

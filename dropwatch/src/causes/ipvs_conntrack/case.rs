@@ -203,11 +203,11 @@ pub(super) fn flag_names(flags: u32) -> Vec<&'static str> {
 mod tests {
     use super::*;
     use crate::{
-        judge::store::Store,
         facts::{
             Fact, FactKey,
             ruleset::{Subsystem, Unreadable},
         },
+        judge::store::Store,
         model::{coverage::Coverage, tuple::Tuple},
     };
 

@@ -254,12 +254,12 @@ mod tests {
 
     use super::*;
     use crate::{
-        judge::store::Store,
         facts::{
             Fact, FactKey,
             reader::samples,
             ruleset::{Subsystem, Unreadable},
         },
+        judge::store::Store,
         model::{
             anchor::{self, Task},
             coverage::Coverage,

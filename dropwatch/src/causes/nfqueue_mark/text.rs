@@ -37,10 +37,15 @@ fn chain<'a>(case: &Case<'a>) -> &'a str {
 pub(super) fn summary(case: &Case<'_>) -> String {
     let change = &case.change;
     let process = &change.back.process;
+    let no_rule = if case.set.unreadable.is_empty() {
+        "no rule"
+    } else {
+        "none of the rules that could be read"
+    };
     format!(
         "{}[{}] took the packet from queue {} with mark {:#x} and gave it back with mark {:#x} (verdict {}). The rule in \
-         chain {} drops what has {:#x} in its mark; with the mark that it was queued with, no rule would have dropped \
-         it.",
+         chain {} drops what has {:#x} in its mark; with the mark that it was queued with, {no_rule} would have \
+         dropped it.",
         process.comm,
         process.pid,
         change.queue,

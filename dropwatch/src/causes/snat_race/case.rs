@@ -65,7 +65,7 @@ impl<'a> Case<'a> {
 
     /// Whether the rule leaves one port only: no search.
     pub(super) fn fixed_port(&self) -> bool {
-        self.proof == Proof::FixedPort
+        self.proof == Proof::Single
     }
 
     /// What makes two losses one case: the same service, the same translated address, the same rule and proof.

@@ -30,6 +30,7 @@ mod age;
 mod case;
 mod fixes;
 mod plain;
+mod ports;
 mod refusal;
 mod rule;
 mod table;

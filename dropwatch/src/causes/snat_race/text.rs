@@ -36,18 +36,18 @@ pub fn summary(case: &Case<'_>) -> String {
     let translated = turned(&case.insertion.reply);
     let winner = case.winner.original;
     let why = match case.proof {
-        Proof::FixedPort => {
+        Proof::Single => {
             "the rule leaves a single port, so a second connection to the same destination has nowhere to go"
         }
-        Proof::FreePort => {
+        Proof::OtherFree => {
             "the search for a free port passes over those of confirmed connections, and others were free, so the other one \
              was not confirmed yet when this one's port was chosen"
         }
-        Proof::KeptPort if case.rule.is_ok() => {
+        Proof::Kept if case.rule.is_ok() => {
             "it kept its source port, which it does only while no confirmed connection holds that, so the other one was not \
              confirmed yet when this was decided"
         }
-        Proof::KeptPort => {
+        Proof::Kept => {
             "it kept its source port, which it does only while no confirmed connection holds that (or where the rule, \
              which is not known, leaves no other), so the other one was not confirmed yet when this was decided"
         }

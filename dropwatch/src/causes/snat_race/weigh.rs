@@ -11,19 +11,16 @@ use dropwatch_common::record::ct_insert::status;
 
 use super::{
     age::{self, SECOND_NS, SLACK_NS},
+    ports::{Free, MOST_PORTS},
     refusal::{self, Holder},
     rule,
 };
 use crate::{
-    facts::{ConntrackTimeouts, FactKey},
+    facts::ConntrackTimeouts,
     judge::View,
-    model::{anchor::Drop, evidence::Insertion, tuple::Tuple},
+    model::{anchor::Drop, evidence::Insertion},
     netfilter::NatRule,
 };
-
-/// Port ranges up to this size are asked port by port whether they are used up. Whole ones of this size are searched
-/// by the kernel (`NF_NAT_MAX_ATTEMPTS` is 128).
-const MOST_PORTS: usize = 64;
 
 /// What is said to be unknown where the configured time-outs were not read.
 pub const DEFAULT_TIMEOUTS: &str =
@@ -33,21 +30,21 @@ pub const DEFAULT_TIMEOUTS: &str =
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Proof {
     /// The rule leaves one port, and both were new: there was nothing to search.
-    FixedPort,
+    Single,
     /// The rule is known and another port was free: the search would have found it, had this one been held.
-    FreePort,
+    OtherFree,
     /// It kept its own port, which the search does only with one that no confirmed connection holds; and the
     /// connection that holds it was new.
-    KeptPort,
+    Kept,
 }
 
 impl Proof {
     /// Name as in the JSON.
     pub fn name(self) -> &'static str {
         match self {
-            Self::FixedPort => "fixed_port",
-            Self::FreePort => "free_port",
-            Self::KeptPort => "kept_port",
+            Self::Single => "fixed_port",
+            Self::OtherFree => "free_port",
+            Self::Kept => "kept_port",
         }
     }
 }
@@ -114,7 +111,7 @@ pub fn weigh<'a>(
             "whether a rule behind the translation dropped it before".into(),
         ])
     };
-    let leaned = idle_ns.is_some() && outcome != Outcome::Race(Proof::FreePort);
+    let leaned = idle_ns.is_some() && outcome != Outcome::Race(Proof::OtherFree);
     Weighed {
         rule,
         outcome,
@@ -159,22 +156,18 @@ fn is_new(winner: &Holder<'_>, idle_ns: Option<u64>, held_ns: u64) -> bool {
     recent && (!assured || held_ns > 0)
 }
 
-/// Whether a port was free when this one was chosen.
-enum Free {
-    /// Other connections held every one.
-    None,
-    /// At least one, or as good as: a search that tries a few hundred finds one.
-    Some,
-    /// Not known, and why.
-    Unknown(String),
-}
-
-struct Clash<'c, 'a> {
-    drop: &'a Drop,
-    insertion: &'c Insertion,
-    view: &'c View<'a>,
-    held_ns: u64,
-    timeouts: Option<&'a ConntrackTimeouts>,
+/// What the questions for ports hang on.
+pub struct Clash<'c, 'a> {
+    /// The packet.
+    pub drop: &'a Drop,
+    /// Its entry.
+    pub insertion: &'c Insertion,
+    /// Where to ask.
+    pub view: &'c View<'a>,
+    /// How long before the drop its port may have been chosen, in nanoseconds.
+    pub held_ns: u64,
+    /// The time-outs of its namespace.
+    pub timeouts: Option<&'a ConntrackTimeouts>,
 }
 
 impl Clash<'_, '_> {
@@ -190,14 +183,14 @@ impl Clash<'_, '_> {
         match &ports {
             Some(ports) if ports.clone().count() == 1 => {
                 return if new {
-                    Outcome::Race(Proof::FixedPort)
+                    Outcome::Race(Proof::Single)
                 } else {
                     Outcome::Exhausted(ports.clone())
                 };
             }
             Some(ports) => match self.free(ports, entries) {
                 Free::None => return Outcome::Exhausted(ports.clone()),
-                Free::Some if older_ns.is_none() => return Outcome::Race(Proof::FreePort),
+                Free::Some if older_ns.is_none() => return Outcome::Race(Proof::OtherFree),
                 Free::Some => open.push(
                     "why the search took a port that was held: others were free a moment later"
                         .into(),
@@ -207,7 +200,19 @@ impl Clash<'_, '_> {
             None => open.push("which rule translated it, and which ports it leaves".into()),
         }
         if new && self.kept(rule, ports.as_ref()) {
-            return Outcome::Race(Proof::KeptPort);
+            let given = if rule.is_some() {
+                Some(false)
+            } else {
+                self.next_ports_given()
+            };
+            match given {
+                Some(false) => return Outcome::Race(Proof::Kept),
+                Some(true) => open.push(
+                    "whether it kept its port or was given it: the next one was given to another connection"
+                        .into(),
+                ),
+                None => open.push("who holds the next ports".into()),
+            }
         }
         if older_ns.is_none() && !new {
             open.push("for how long the other one had been there".into());
@@ -230,88 +235,9 @@ impl Clash<'_, '_> {
             || ports.is_some_and(|ports| ports.clone().count() <= MOST_PORTS);
         given == original.sport && !by_chance
     }
-
-    fn free(&self, ports: &RangeInclusive<u16>, entries: Option<u64>) -> Free {
-        let count = ports.clone().count();
-        // A table with fewer entries than ports cannot hold them all; many ports are not asked one by one.
-        if entries.is_some_and(|entries| entries.saturating_mul(2) < count as u64) {
-            return Free::Some;
-        }
-        if count > MOST_PORTS || is_icmp(self.insertion.original.proto) {
-            return Free::Unknown(format!(
-                "whether any of the {count} ports that the rule leaves was free"
-            ));
-        }
-        self.asked(ports)
-    }
-
-    /// Asks for every port who holds it.
-    fn asked(&self, ports: &RangeInclusive<u16>) -> Free {
-        let Self { drop, view, .. } = self;
-        let reply = self.insertion.reply;
-        let zone = self.insertion.zone;
-        // All questions are asked before any answer is here.
-        let answers: Vec<_> = ports
-            .clone()
-            .map(|port| {
-                let tuple = Tuple {
-                    dport: port,
-                    ..reply
-                };
-                let entry = view.conntrack(drop.netns, tuple, zone);
-                let key = FactKey::Conntrack {
-                    netns: drop.netns,
-                    tuple,
-                    zone,
-                };
-                entry.zip(view.read_after_ns(&key))
-            })
-            .collect();
-        let range = format!("{}-{}", ports.start(), ports.end());
-        let mut all_known = true;
-        let mut late_ns = 0;
-        let mut free = false;
-        for answer in answers {
-            let Some((entry, after_ns)) = answer else {
-                all_known = false;
-                continue;
-            };
-            // What this connection holds by now was free for it.
-            let held = entry.found && entry.original != Some(self.insertion.original);
-            if !held {
-                free = true;
-                late_ns = late_ns.max(after_ns);
-                continue;
-            }
-            let idle = age::entry_idle_ns(reply.proto, entry, self.timeouts);
-            let stood = if self.held_ns == 0 {
-                after_ns <= SECOND_NS || idle.is_some_and(|idle| idle >= after_ns)
-            } else {
-                // Before the time in the queue, and whole seconds may be one too much.
-                let since_ns = after_ns
-                    .saturating_add(self.held_ns)
-                    .saturating_add(SECOND_NS);
-                idle.is_some_and(|idle| idle >= since_ns)
-            };
-            all_known &= stood;
-        }
-        if free && late_ns <= SECOND_NS {
-            Free::Some
-        } else if free {
-            Free::Unknown(format!(
-                "whether a port of {range} was free at the drop: one was, asked {:.1} s later",
-                late_ns as f64 / 1e9
-            ))
-        } else if all_known {
-            Free::None
-        } else {
-            Free::Unknown(format!(
-                "whether every port of {range} was held when this one was chosen"
-            ))
-        }
-    }
 }
 
-fn is_icmp(proto: u8) -> bool {
+/// Whether a protocol has identifiers in the place of ports.
+pub fn is_icmp(proto: u8) -> bool {
     [libc::IPPROTO_ICMP, libc::IPPROTO_ICMPV6].contains(&i32::from(proto))
 }

@@ -13,6 +13,7 @@ use super::case::{
     FIRST_PORT, FIXED_PORT, VOLLEYS, all_blamed, grows_calm, original, race_facts, translated,
     until_lost, verdict_on_one,
 };
+use super::many_rules::explain_unread;
 use super::{FIXED_UDP, MASQUERADE, RACE};
 use crate::expect::{Check, is_packet};
 use crate::fix;
@@ -49,7 +50,13 @@ pub const SCENARIOS: &[Scenario] = &[
         name: "snat_held",
         kind: Kind::Scenario,
         about: "a queue program holds both packets back past their translation: one must lose",
-        run: held,
+        run: |lab| held(lab, |lab, nat| lab.explain(Some(&nat.node), &[])),
+    },
+    Scenario {
+        name: "snat_held_unread",
+        kind: Kind::Scenario,
+        about: "the same where the rules cannot be read: the winner is answered by then, and was new all the same",
+        run: |lab| held(lab, explain_unread),
     },
     Scenario {
         name: "snat_thousand",
@@ -169,26 +176,16 @@ fn never(lab: &Lab) -> Result<()> {
 
 /// Both packets are past their translation and not entered yet when the queue program has them. It is a
 /// statement of nft, for iptables has no table behind the translation of sources.
-fn held(lab: &Lab) -> Result<()> {
+fn held(lab: &Lab, explain: fn(&Lab, &Nat) -> Result<Tracer>) -> Result<()> {
     const QUEUE: Rule = Rule::Nft(&[
         "add table ip late",
         "add chain ip late out { type filter hook postrouting priority 200 ; }",
         "add rule ip late out oifname eno1 ct state new queue num 7",
     ]);
-    let nat = Nat::build(&[MASQUERADE])?;
-    if let Err(error) = nat.add(&QUEUE) {
-        if error.downcast_ref::<Skip>().is_some() {
-            return Err(error);
-        }
-        return Err(Skip(format!("nft cannot queue packets here: {error:#}")).into());
-    }
-    let slow = Program {
-        delay_ms: 300,
-        ..Program::accept(Mark::Keep)
-    };
-    let _inspector = Inspector::start(&nat.node, "inspector", 7, &slow)?;
+    let nat = queued(&QUEUE)?;
+    let _inspector = slow_inspector(&nat, 300)?;
     let server = listener(&nat)?;
-    let tracer = lab.explain(Some(&nat.node), &[])?;
+    let tracer = explain(lab, &nat)?;
     let (late, _open) = volley::connections(&nat, &server, 41_001, 1)?;
     let lost: BTreeSet<Sent> = late.keys().copied().collect();
     ensure!(
@@ -210,6 +207,13 @@ fn held(lab: &Lab) -> Result<()> {
     if tracer.attached_probe("clash") {
         check.eq("/facts/winner/from", "kernel");
     }
+    if verdict["facts"]["rule"].is_null() {
+        check
+            .eq("/facts/proof", "kept_port")
+            .mentions("/unknown", &["which rule translated it"]);
+    } else {
+        check.eq("/facts/proof", "free_port");
+    }
     check.done("verdict")?;
     let update = update(&tracer, &verdict, FOLLOWED)?;
     let mut check = Check::new(&update);
@@ -217,6 +221,27 @@ fn held(lab: &Lab) -> Result<()> {
     check_flow(&mut check, &original(Proto::Tcp, sent.0, sent.1));
     check.done("update")?;
     all_blamed(lab, &nat, tracer)
+}
+
+/// The network with a rule that queues packets.
+pub fn queued(rule: &Rule) -> Result<Nat> {
+    let nat = Nat::build(&[MASQUERADE])?;
+    if let Err(error) = nat.add(rule) {
+        if error.downcast_ref::<Skip>().is_some() {
+            return Err(error);
+        }
+        return Err(Skip(format!("nft cannot queue packets here: {error:#}")).into());
+    }
+    Ok(nat)
+}
+
+/// A program that holds each packet of queue 7 back for a while and lets it pass.
+pub fn slow_inspector(nat: &Nat, delay_ms: u64) -> Result<Inspector> {
+    let slow = Program {
+        delay_ms,
+        ..Program::accept(Mark::Keep)
+    };
+    Inspector::start(&nat.node, "inspector", 7, &slow)
 }
 
 fn thousand(lab: &Lab) -> Result<()> {
@@ -301,7 +326,8 @@ fn thousand(lab: &Lab) -> Result<()> {
     Ok(())
 }
 
-fn listener(nat: &Nat) -> Result<TcpListener> {
+/// The server, for connections.
+pub fn listener(nat: &Nat) -> Result<TcpListener> {
     match Server::start(nat, Proto::Tcp)? {
         Server::Tcp(listener) => Ok(listener),
         Server::Udp(_) => bail!("no listener"),

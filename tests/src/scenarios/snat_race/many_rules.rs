@@ -149,12 +149,17 @@ fn unclear_facts(verdict: &Value) -> Result<()> {
     check.done("verdict on what is not known")
 }
 
-fn exhausted_unread(lab: &Lab) -> Result<()> {
-    let nat = Nat::build(&[TWO_PORTS.rule])?;
+/// A tracer that finds no program to read rules with.
+pub fn explain_unread(lab: &Lab, nat: &Nat) -> Result<Tracer> {
     let mut command = lab.command(Some(&nat.node), &[])?;
     command.args(["--explain", "--record"]).arg(lab.capture());
     command.env("PATH", "/nonexistent");
-    let tracer = Tracer::start(command, lab.folder())?;
+    Tracer::start(command, lab.folder())
+}
+
+fn exhausted_unread(lab: &Lab) -> Result<()> {
+    let nat = Nat::build(&[TWO_PORTS.rule])?;
+    let tracer = explain_unread(lab, &nat)?;
     let (server, _held) = hold_all(&nat, &TWO_PORTS)?;
     let late = server.attempt(&nat.pod_b, POD_B_IP, 41_003)?;
     ensure!(late.is_none(), "the network is wrong: it got through");

@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::Value;
 
 use super::case::{FIRST_PORT, all_blamed, grows_calm};
+use super::fates::{listener, queued, slow_inspector};
 use super::{CAUSE, MASQUERADE};
 use crate::expect::Check;
 use crate::lab::Lab;
@@ -36,6 +37,12 @@ pub const SCENARIOS: &[Scenario] = &[
         kind: Kind::Twin,
         about: "two datagrams at once from one socket: the kernel makes them one connection",
         run: dns_pair,
+    },
+    Scenario {
+        name: "twin_held_before_translation",
+        kind: Kind::Twin,
+        about: "a queue program holds both packets back before their translation: each gets its own port",
+        run: held_before_translation,
     },
 ];
 
@@ -98,6 +105,21 @@ fn dns_pair(lab: &Lab) -> Result<()> {
             bail!("the network is wrong: no pair met in {VOLLEYS} volleys");
         }
     }
+    control(lab, &nat, &tracer)?;
+    nobody_blamed(lab, &nat, tracer)
+}
+
+fn held_before_translation(lab: &Lab) -> Result<()> {
+    const QUEUE: Rule = Rule::Nft(&[
+        "add table ip early",
+        "add chain ip early out { type filter hook postrouting priority 50 ; }",
+        "add rule ip early out oifname eno1 ct state new queue num 7",
+    ]);
+    let nat = queued(&QUEUE)?;
+    let _inspector = slow_inspector(&nat, 100)?;
+    let server = listener(&nat)?;
+    let tracer = lab.explain(Some(&nat.node), &[])?;
+    let (_, _open) = volley::connections(&nat, &server, 41_001, 1)?;
     control(lab, &nat, &tracer)?;
     nobody_blamed(lab, &nat, tracer)
 }

@@ -226,6 +226,21 @@ fn a_used_up_range_is_said_with_its_rule_and_every_port_held() {
 }
 
 #[test]
+fn a_port_that_may_have_been_given_is_not_taken_for_kept() {
+    // Without its rule, two ports for all look like a race where the last one happens to be the client's own.
+    let given = holder(113, 7000, 5001);
+    let kept = holder(113, 5001, 5001);
+    for (next, race) in [(given, false), (kept, true)] {
+        let world = World {
+            rules: None,
+            ..World::new(&[winner(), next])
+        };
+        let told = world.told(true, lost(loser(), &winner()));
+        assert_eq!(told.cause == Some("snat_race"), race, "{told:?}");
+    }
+}
+
+#[test]
 fn ports_asked_too_late_prove_nothing() {
     let world = |entries: &[ConntrackEntry]| World {
         rules: Some(snat("172.26.50.200:40000-40001")),
