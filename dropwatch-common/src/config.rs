@@ -25,6 +25,8 @@ pub mod word {
     pub const STASH: usize = 8;
     /// NETFILTER_DROP.
     pub const REASON_NETFILTER_DROP: usize = 9;
+    /// 1 where programs of one CPU may interrupt each other, because the kernel does not keep them from it (before 6.1).
+    pub const NESTS: usize = 10;
     /// Number of words.
     pub const COUNT: usize = 16;
 }

@@ -55,6 +55,8 @@ counters! {
     IPVS_RING_FULL = 19,
     /// Connections that could not be remembered.
     IPVS_STASH_FAILED = 20,
+    /// Of those put into the ring buffer: over the budget of their kind, but of a flow class not seen lately.
+    NEW_FLOWS = 21,
 }
 
 /// What drops are counted by. The map holds it as `[u32; 6]`: see [`DropKey::words`].
@@ -85,6 +87,29 @@ impl DropKey {
             self.netns,
             self.evidence,
         ]
+    }
+
+    /// The key in pairs of its words, the location first.
+    #[must_use]
+    #[inline(always)]
+    pub const fn pairs(&self) -> [u64; 3] {
+        [
+            self.location,
+            self.reason as u64 | (self.ifindex as u64) << 32,
+            self.netns as u64 | (self.evidence as u64) << 32,
+        ]
+    }
+
+    /// The key from its pairs.
+    #[must_use]
+    pub const fn from_pairs(pairs: [u64; 3]) -> Self {
+        Self {
+            location: pairs[0],
+            reason: pairs[1] as u32,
+            ifindex: (pairs[1] >> 32) as u32,
+            netns: pairs[2] as u32,
+            evidence: (pairs[2] >> 32) as u32,
+        }
     }
 
     /// The key from the map's form.

@@ -68,6 +68,8 @@ fields! {
     net_device_ip_ptr: "net_device"."ip_ptr", 8, optional;
     /// Inode number of the namespace.
     net_ns_inum: "net"."ns.inum", 4, required;
+    /// Cookie of the namespace, which no other gets: set when it is made from 5.12 on, when first asked before.
+    net_cookie: "net"."net_cookie", 8, optional;
     /// `conf/all` of IPv4.
     net_ipv4_devconf_all: "net"."ipv4.devconf_all", 8, optional;
     /// First IPv4 address of the device.

@@ -10,6 +10,8 @@ pub mod config;
 pub mod counters;
 pub mod fields;
 pub mod flow;
+pub mod flows;
 pub mod header;
+pub mod hot;
 pub mod names;
 pub mod record;

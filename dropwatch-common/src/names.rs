@@ -12,5 +12,7 @@ pub const EVENTS: &str = "EVENTS";
 pub const COUNTERS: &str = "COUNTERS";
 /// Per-CPU hash of [`crate::counters::DropKey`].
 pub const DROPS: &str = "DROPS";
+/// Per-CPU array of tallies that are looked up directly: see [`crate::hot`].
+pub const HOT: &str = "HOT";
 /// Array of `u32` that the loader writes while the programs run: see [`crate::config::live`].
 pub const LIVE: &str = "LIVE";

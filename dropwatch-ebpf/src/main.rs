@@ -6,17 +6,20 @@
     clippy::needless_borrows_for_generic_args,
     reason = "a value given to a map by itself is copied on the stack of 512 bytes"
 )]
+#![feature(asm_experimental_arch)]
 #![no_std]
 #![no_main]
 
 mod call;
 mod emit;
 mod filter;
+mod flows;
 mod hooks;
 mod kread;
 mod maps;
 mod parse;
 mod skb;
+mod tally;
 
 /// The helpers used are GPL-only.
 #[unsafe(link_section = "license")]

@@ -1,6 +1,6 @@
 //! Maps and globals shared with the loader.
 
-use core::ptr;
+use core::{arch::asm, ptr};
 
 use aya_ebpf::{
     macros::map,
@@ -11,6 +11,7 @@ use dropwatch_common::{
     counters,
     fields::FIELD_COUNT,
     flow::Flow,
+    flows, hot,
     record::ct_insert::tuple,
 };
 
@@ -38,14 +39,27 @@ pub static EVENTS: RingBuf = RingBuf::with_byte_size(1 << 20, 0);
 
 /// Per-CPU counters, all in one value: one look-up serves several of them.
 #[map]
-static COUNTERS: PerCpuArray<Counters> = PerCpuArray::with_max_entries(1, 0);
-
-/// All counters of a CPU.
-pub type Counters = [u64; counters::COUNT as usize];
+static COUNTERS: PerCpuArray<[u64; counters::COUNT as usize]> = PerCpuArray::with_max_entries(1, 0);
 
 /// Exact counts and detail budget by key.
 #[map]
 pub static DROPS: PerCpuHashMap<[u32; 6], [u64; 3]> = PerCpuHashMap::with_max_entries(4096, 0);
+
+/// Exact counts and detail budget of the kinds that come first, looked up directly.
+#[map]
+pub static HOT: PerCpuArray<[u64; hot::SIZE]> = PerCpuArray::with_max_entries(1, 0);
+
+/// The detail budget of all drops that found no room in [`DROPS`].
+#[map]
+pub static KEYLESS: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
+
+/// Flow classes seen lately, by a part of their hash: the rest of it, and when.
+#[map]
+pub static FLOWS: PerCpuArray<[u64; flows::SEEN]> = PerCpuArray::with_max_entries(1, 0);
+
+/// Detail budgets of flow classes that were not seen lately, by where they go.
+#[map]
+pub static FLOW_BUDGETS: PerCpuArray<[u64; flows::SHARDS]> = PerCpuArray::with_max_entries(1, 0);
 
 /// What the loader changes while the programs run. The budget epoch is advanced from there, so that the
 /// hot path needs no clock, and a loader that cannot keep up gives out no further budget.
@@ -218,11 +232,52 @@ pub fn dev_filter(word: usize) -> u64 {
 }
 
 /// The counters of this CPU.
+#[derive(Clone, Copy)]
+pub struct Counters(*mut u64);
+
+/// Looks them up.
 #[inline(always)]
-pub fn counters() -> Option<&'static mut Counters> {
-    let slot = COUNTERS.get_ptr_mut(0)?;
-    // SAFETY: a valid slot of this CPU's own array, which lives as long as the program.
-    Some(unsafe { &mut *slot })
+pub fn counters() -> Option<Counters> {
+    Some(Counters(COUNTERS.get_ptr_mut(0)?.cast()))
+}
+
+impl Counters {
+    /// Adds one to a counter that only the drop anchor writes.
+    #[inline(always)]
+    pub fn add(self, counter: u32) {
+        if counter < counters::COUNT {
+            // SAFETY: a valid slot of this CPU's own array, which lives as long as the program, and an index inside it.
+            unsafe { increment(self.0.add(counter as usize)) };
+        }
+    }
+}
+
+/// Adds one to a word that only the drop anchor writes: in one instruction only where that can interrupt itself.
+///
+/// # Safety
+///
+/// `slot` points to map memory, aligned to eight bytes.
+#[inline(always)]
+pub unsafe fn increment(slot: *mut u64) {
+    if config(word::NESTS) == 1 {
+        // SAFETY: by the contract above.
+        unsafe { add_at_once(slot) };
+    } else {
+        // SAFETY: by the contract above; nothing that writes there comes between.
+        unsafe { slot.write_volatile(slot.read_volatile() + 1) };
+    }
+}
+
+/// Adds one in one instruction. The standard library has no such method for this target, which can add but not compare and
+/// swap.
+///
+/// # Safety
+///
+/// `slot` points to map memory, aligned to eight bytes.
+#[inline(always)]
+unsafe fn add_at_once(slot: *mut u64) {
+    // SAFETY: by the contract above; all that it is shared with is other such additions and the loader's reads.
+    unsafe { asm!("lock *(u64 *)({} + 0) += {}", in(reg) slot, in(reg) 1_u64, options(nostack)) };
 }
 
 /// Keeps an skb's address for a return on the same CPU.
@@ -245,11 +300,14 @@ pub fn take(last: &PerCpuArray<u64>) -> u64 {
     core::mem::take(slot)
 }
 
-/// Adds one to a counter of this CPU.
+/// Adds one to a counter of this CPU, whichever programs write it.
 #[inline(always)]
 pub fn count(counter: u32) {
-    if let Some(counters) = counters() {
-        counters[counter as usize] += 1;
+    if let Some(Counters(first)) = counters()
+        && counter < counters::COUNT
+    {
+        // SAFETY: a valid slot of this CPU's own array, and an index inside it.
+        unsafe { add_at_once(first.add(counter as usize)) };
     }
 }
 

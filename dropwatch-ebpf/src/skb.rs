@@ -93,6 +93,17 @@ pub fn netns<M: Mem>(net: Ptr<M>) -> u32 {
     if inum >= LOWEST_NS_INUM { inum } else { 0 }
 }
 
+/// Cookie of a packet's namespace, by its device or, without one, its socket; 0 when unknown.
+#[inline(always)]
+pub fn cookie<M: Mem>(dev: Option<Ptr<M>>, sk: Ptr<M>) -> u64 {
+    let net = match dev {
+        Some(dev) => dev.follow(Field::net_device_nd_net),
+        None if sk.is_null() => return 0,
+        None => sk.follow(Field::sock_common_skc_net),
+    };
+    net.get(Field::net_cookie)
+}
+
 /// `rp_filter` settings that hold for a device.
 pub struct Mode {
     pub all: i32,

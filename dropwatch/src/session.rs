@@ -8,6 +8,7 @@ use crate::{
     correlate::engine::{Engine, Output},
     event::Event,
     facts::{Fact, FactKey},
+    ingest::decode::Undecodable,
     model::{anchor::Drop, counts::Counted},
     output::{Names, Selection, Sink, Start, Summary},
     stats::Ledger,
@@ -35,6 +36,7 @@ pub struct Wanted {
 struct Taken {
     received: u64,
     undecodable: u64,
+    undecodable_events: u64,
     route_queries: u64,
     shown: u64,
     deselected: u64,
@@ -220,11 +222,16 @@ impl Session {
             .context("writing output")
     }
 
-    /// Takes a drop record that could not be decoded.
-    pub fn undecodable(&mut self) {
-        self.taken.received += 1;
-        self.taken.undecodable += 1;
-        let so_far = self.taken.undecodable;
+    /// Takes a record that could not be decoded.
+    pub fn undecodable(&mut self, what: Undecodable) {
+        match what {
+            Undecodable::Drop => {
+                self.taken.received += 1;
+                self.taken.undecodable += 1;
+            }
+            Undecodable::Other => self.taken.undecodable_events += 1,
+        }
+        let so_far = self.taken.undecodable + self.taken.undecodable_events;
         log::warn!("a record could not be decoded ({so_far} so far)");
     }
 
@@ -254,6 +261,7 @@ impl Session {
         self.close(time_ns)?;
         ledger.received = self.taken.received;
         ledger.undecodable = self.taken.undecodable;
+        ledger.undecodable_events = self.taken.undecodable_events;
         ledger.route_queries = self.taken.route_queries;
         ledger.deselected = self.taken.deselected;
         ledger.shown = self.taken.shown;

@@ -10,7 +10,7 @@ use aya::{
 use dropwatch_common::{
     config::live,
     counters::{self, DropKey, tally},
-    names,
+    hot, names,
 };
 use serde::{Deserialize, Serialize};
 
@@ -37,6 +37,9 @@ pub struct Ledger {
     pub route_queries: u64,
     /// Records that could not be decoded.
     pub undecodable: u64,
+    /// Records of other things than drops that could not be decoded; on top of `received`.
+    #[serde(default)]
+    pub undecodable_events: u64,
     /// Records that the options left out of the output.
     pub deselected: u64,
     /// Drops told of.
@@ -49,6 +52,9 @@ pub struct Ledger {
     /// Facts about packets on their way that could not be kept until the drop.
     #[serde(default)]
     pub lost_evidence: u64,
+    /// Of those received: over the budget of their kind, but of a flow not seen lately, which has a budget of its own.
+    #[serde(default)]
+    pub new_flows: u64,
     /// Whether kernel and reader agree.
     pub balanced: bool,
 }
@@ -84,6 +90,8 @@ pub struct DropCount {
 pub struct Counters {
     counters: PerCpuArray<MapData, [u64; counters::COUNT as usize]>,
     drops: PerCpuHashMap<MapData, [u32; 6], [u64; 3]>,
+    /// The kinds that came first.
+    hot: PerCpuArray<MapData, [u64; hot::SIZE]>,
     live: Array<MapData, u32>,
     epoch: u32,
     lookups: u32,
@@ -99,6 +107,7 @@ impl Counters {
         Ok(Self {
             counters: PerCpuArray::try_from(take(names::COUNTERS)?)?,
             drops: PerCpuHashMap::try_from(take(names::DROPS)?)?,
+            hot: PerCpuArray::try_from(take(names::HOT)?)?,
             live: Array::try_from(take(names::LIVE)?)?,
             epoch: 0,
             lookups: 0,
@@ -139,6 +148,7 @@ impl Counters {
             suppressed: self.sum(counters::SUPPRESSED)?,
             lost_ring_full: self.sum(counters::RING_FULL)?,
             keys_full: self.sum(counters::KEYS_FULL)?,
+            new_flows: self.sum(counters::NEW_FLOWS)?,
             lost_events: self.sum(counters::SYSCTL_RING_FULL)?
                 + self.sum(counters::IPVS_RING_FULL)?,
             lost_evidence: self.sum(counters::RP_STASH_FAILED)?
@@ -158,11 +168,23 @@ impl Counters {
     #[must_use]
     pub fn drops(&self) -> Vec<DropCount> {
         let mut sums: BTreeMap<DropKey, (u64, u64)> = BTreeMap::new();
+        let mut add = |key, tally: &[u64]| {
+            let sum = sums.entry(key).or_default();
+            sum.0 += tally[tally::COUNT];
+            sum.1 += tally[tally::SUPPRESSED];
+        };
         for (words, values) in self.drops.iter().flatten() {
-            let sum = sums.entry(DropKey::from_words(words)).or_default();
             for value in values.iter() {
-                sum.0 += value[tally::COUNT];
-                sum.1 += value[tally::SUPPRESSED];
+                add(DropKey::from_words(words), value);
+            }
+        }
+        if let Ok(cpus) = self.hot.get(&0, 0) {
+            for place in cpus.iter().flat_map(|cpu| cpu.chunks_exact(hot::WORDS)) {
+                if let [location, second, third, tally @ ..] = place
+                    && *location != 0
+                {
+                    add(DropKey::from_pairs([*location, *second, *third]), tally);
+                }
             }
         }
         let mut drops: Vec<_> = sums

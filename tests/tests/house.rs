@@ -7,28 +7,97 @@ use std::path::{Path, PathBuf};
 const WALLS: &[(&str, &[&str])] = &[
     (
         "judge",
-        &["causes::", "correlate::", "ingest::", "output::", "session::", "app::"],
+        &[
+            "causes::",
+            "correlate::",
+            "ingest::",
+            "output::",
+            "session::",
+            "app::",
+        ],
     ),
     (
         "correlate",
-        &["causes::", "ingest::", "output::", "session::", "app::", "facts::reader"],
+        &[
+            "causes::",
+            "ingest::",
+            "output::",
+            "session::",
+            "app::",
+            "facts::reader",
+        ],
     ),
     (
         "causes",
-        &["correlate::", "ingest::", "output::", "session::", "app::", "facts::reader"],
+        &[
+            "correlate::",
+            "ingest::",
+            "output::",
+            "session::",
+            "app::",
+            "facts::reader",
+        ],
     ),
     (
         "netfilter",
-        &["causes::", "judge::", "correlate::", "ingest::", "output::", "facts::reader"],
+        &[
+            "causes::",
+            "judge::",
+            "correlate::",
+            "ingest::",
+            "output::",
+            "facts::reader",
+        ],
     ),
-    ("reasons", &["causes::", "judge::", "correlate::", "output::", "facts::"]),
+    (
+        "reasons",
+        &["causes::", "judge::", "correlate::", "output::", "facts::"],
+    ),
     (
         "model",
-        &["causes::", "judge::", "correlate::", "ingest::", "output::", "facts::", "attach::"],
+        &[
+            "causes::",
+            "judge::",
+            "correlate::",
+            "ingest::",
+            "output::",
+            "facts::",
+            "attach::",
+        ],
     ),
-    ("facts", &["causes::", "judge::", "correlate::", "output::", "session::", "app::"]),
-    ("ingest", &["causes::", "judge::", "correlate::", "output::", "session::", "app::"]),
-    ("kernel", &["causes::", "judge::", "correlate::", "output::", "session::", "app::"]),
+    (
+        "facts",
+        &[
+            "causes::",
+            "judge::",
+            "correlate::",
+            "output::",
+            "session::",
+            "app::",
+        ],
+    ),
+    (
+        "ingest",
+        &[
+            "causes::",
+            "judge::",
+            "correlate::",
+            "output::",
+            "session::",
+            "app::",
+        ],
+    ),
+    (
+        "kernel",
+        &[
+            "causes::",
+            "judge::",
+            "correlate::",
+            "output::",
+            "session::",
+            "app::",
+        ],
+    ),
 ];
 
 /// Stems that only a cause's own folder, and the list of causes, may name.
@@ -56,13 +125,17 @@ fn files(folder: &Path) -> Vec<PathBuf> {
 fn code(path: &Path) -> String {
     let text = fs::read_to_string(path).expect("a source file");
     let shown = text.split("#[cfg(test)]").next().unwrap_or_default();
-    let lines = shown.lines().filter(|line| !line.trim_start().starts_with("//"));
+    let lines = shown
+        .lines()
+        .filter(|line| !line.trim_start().starts_with("//"));
     lines.collect::<Vec<_>>().join("\n")
 }
 
 fn is_test(path: &Path) -> bool {
     let name = path.to_string_lossy();
-    ["tests.rs", "/tests/", "_tests.rs", "samples.rs"].iter().any(|part| name.contains(part))
+    ["tests.rs", "/tests/", "_tests.rs", "samples.rs"]
+        .iter()
+        .any(|part| name.contains(part))
 }
 
 /// The paths of a `use crate::{…}` tree stand without `crate::` in it, so a name counts where a path begins.

@@ -46,11 +46,13 @@ pub struct SkbDrop {
     pub comm: [u8; 16],
     /// The packet's headers.
     pub flow: Flow,
+    /// Cookie of the network namespace; 0 = unknown.
+    pub netns_cookie: u64,
 }
 
 impl Section for SkbDrop {
     const KIND: u16 = kind::SKB_DROP;
-    const VERSION: u16 = 1;
+    const VERSION: u16 = 2;
 }
 
 /// What could be read.
@@ -65,4 +67,4 @@ pub mod flags {
     pub const READ_FAULT: u32 = 8;
 }
 
-const _: () = assert!(size_of::<SkbDrop>() == 160 && align_of::<SkbDrop>() == 8);
+const _: () = assert!(size_of::<SkbDrop>() == 168 && align_of::<SkbDrop>() == 8);

@@ -15,8 +15,8 @@ use aya_ebpf::{
     programs::{BtfTracePointContext, RawTracePointContext},
 };
 use dropwatch_common::{
-    config::{live, word},
-    counters::{self, DropKey, tally},
+    config::word,
+    counters::{self, DropKey},
     fields::Field,
     header::kind,
     record::{
@@ -32,9 +32,10 @@ use crate::{
     emit::{self, WithEvidence},
     filter,
     kread::Ptr,
-    maps::{self, config, count},
+    maps::{self, config},
     parse,
     skb::{self, Skb},
+    tally,
 };
 
 /// BTF tracepoint: plain loads.
@@ -79,8 +80,8 @@ fn dropped<C: Call + EbpfContext>(ctx: &C) {
     let Some(counters) = maps::counters() else {
         return;
     };
-    counters[counters::SEEN as usize] += 1;
-    counters[handle(ctx) as usize] += 1;
+    counters.add(counters::SEEN);
+    counters.add(handle(ctx));
 }
 
 /// Does everything; returns the counter that says what became of the drop.
@@ -100,7 +101,7 @@ fn handle<C: Call + EbpfContext>(ctx: &C) -> u32 {
         netns: drop.netns,
         evidence: evidence.kind(),
     };
-    if !tally(&key) {
+    if !tally::count(&key, &drop.skb) {
         return counters::SUPPRESSED;
     }
     let sent = if evidence.is_none() {
@@ -204,40 +205,6 @@ fn look<C: Call>(ctx: &C) -> Option<Drop<C>> {
     })
 }
 
-/// Counts the drop under its key; whether the key's budget allows detail.
-#[inline(always)]
-fn tally(key: &DropKey) -> bool {
-    let words = key.words();
-    let slot = maps::DROPS.get_ptr_mut(words).or_else(|| {
-        // Lost races with another insert do not matter: the look-up after it decides.
-        let _ = maps::DROPS.insert(words, &maps::NO_TALLY, 0);
-        maps::DROPS.get_ptr_mut(words)
-    });
-    let Some(slot) = slot else {
-        // Detail rather than nothing: an unknown key has no budget that it could exceed.
-        count(counters::KEYS_FULL);
-        return true;
-    };
-    // SAFETY: a valid slot of this CPU's own part of the map.
-    let value = unsafe { &mut *slot };
-    value[tally::COUNT] += 1;
-    let budget = config(word::BUDGET);
-    if budget == 0 {
-        return true;
-    }
-    let epoch = maps::live(live::EPOCH);
-    let mut left = value[tally::BUDGET] as u32;
-    if (value[tally::BUDGET] >> 32) as u32 != epoch || value[tally::COUNT] == 1 {
-        left = budget;
-    }
-    if left == 0 {
-        value[tally::SUPPRESSED] += 1;
-        return false;
-    }
-    value[tally::BUDGET] = u64::from(epoch) << 32 | u64::from(left - 1);
-    true
-}
-
 #[inline(always)]
 fn send<C: Call>(drop: &Drop<C>) -> bool {
     let Some(mut place) = emit::reserve::<SkbDrop>() else {
@@ -293,6 +260,8 @@ fn fill<C: Call>(record: &mut SkbDrop, drop: &Drop<C>) {
         record.cpu = bpf_get_smp_processor_id();
         bpf_get_current_comm((&raw mut record.comm).cast(), 16);
     }
+    let dev = (drop.ifindex != 0).then_some(drop.dev);
+    record.netns_cookie = skb::cookie(dev, drop.skb.sk());
     let name = drop.name();
     record.dev[..8].copy_from_slice(&name[0].to_ne_bytes());
     record.dev[8..].copy_from_slice(&name[1].to_ne_bytes());

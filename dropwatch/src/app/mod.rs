@@ -34,7 +34,7 @@ use crate::{
         sysctl_files,
     },
     ingest::{
-        decode::{self, Decoder, Pending},
+        decode::{Decoder, Pending, Undecodable},
         live::Live,
     },
     kernel::{caps, modules::LoadedModules, symbols::Symbols},
@@ -265,18 +265,14 @@ fn read(ring: &mut Live, decoder: &Decoder, session: &mut Session) -> Result<()>
     session.flush()
 }
 
-fn take(entry: Option<decode::Event>, session: &mut Session) -> Result<()> {
-    let event = match entry {
-        Some(decode::Event::Drop(drop)) => Event::Drop(drop),
-        Some(decode::Event::SysctlWrite(write)) => Event::SysctlWrite(write),
-        Some(decode::Event::IpvsReply(reply)) => Event::IpvsReply(reply),
-        Some(decode::Event::IpvsReset(reset)) => Event::IpvsReset(*reset),
-        None => {
-            session.undecodable();
-            return Ok(());
+fn take(entry: Result<Event, Undecodable>, session: &mut Session) -> Result<()> {
+    match entry {
+        Ok(event) => session.take(&event),
+        Err(what) => {
+            session.undecodable(what);
+            Ok(())
         }
-    };
-    session.take(&event)
+    }
 }
 
 /// Programs may still be running on other CPUs for a moment after they were detached.

@@ -9,7 +9,8 @@ use dropwatch_common::{
 use super::{load::Settings, plan::Step, spec::REFUSAL};
 use crate::{
     exit::Failure,
-    kernel::{btf::KernelBtf, layout, reasons::Reasons},
+    kernel::{btf::KernelBtf, caps, layout, reasons::Reasons},
+    model::coverage::at_least,
 };
 
 /// Their values.
@@ -53,6 +54,7 @@ impl Globals {
         config[word::REASON_INVALID_SOURCE] = number("IP_INVALID_SOURCE");
         config[word::REASON_NETFILTER_DROP] = number("NETFILTER_DROP");
         config[word::REASON_NOT_SPECIFIED] = number("NOT_SPECIFIED");
+        config[word::NESTS] = nests(&caps::release()).into();
         config[word::STASH] = planned(REFUSAL.name).into();
         Ok(Self {
             offsets,
@@ -60,6 +62,12 @@ impl Globals {
             dev: dev_filter(settings.dev.as_deref().unwrap_or_default()),
         })
     }
+}
+
+/// Whether a program on a raw tracepoint may interrupt itself: 05b24ff9b2cf ("bpf: Prevent bpf program recursion for raw
+/// tracepoint probes"), v6.1, keeps it from that; those on BTF are kept from it since 5.12.
+fn nests(release: &str) -> bool {
+    !at_least(release, [6, 1])
 }
 
 /// Name and mask as four words: see [`dropwatch_common::config::DEV_WORDS`].

@@ -2,9 +2,12 @@
 
 use std::sync::{Arc, OnceLock};
 
-use dropwatch_common::record::{
-    rp_filter::{RpFilter, ran},
-    skb_drop::SkbDrop,
+use dropwatch_common::{
+    header::kind,
+    record::{
+        rp_filter::{RpFilter, ran},
+        skb_drop::SkbDrop,
+    },
 };
 
 use super::{
@@ -13,27 +16,23 @@ use super::{
     wire::{self, Wire},
 };
 use crate::{
+    event::Event,
     facts::sysctl_files::dotted_path,
     kernel::{reasons::Reasons, symbols::Symbols},
     model::{
         anchor::{Dev, Drop, Location, Reason, Task},
         evidence::{Lookup, Mode, Refused, Returned, SourceCheck, SysctlWrite},
-        ipvs::{IpvsReply, IpvsReset},
         packet::Packet,
     },
 };
 
-/// One decoded entry.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Event {
-    /// A dropped packet.
-    Drop(Box<Drop>),
-    /// A sysctl write.
-    SysctlWrite(SysctlWrite),
-    /// A reply that leaves IPVS from where the client did not ask.
-    IpvsReply(Box<IpvsReply>),
-    /// The client resets such a connection.
-    IpvsReset(Box<IpvsReset>),
+/// Why an entry could not be decoded, by what it was about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Undecodable {
+    /// A dropped packet, or nothing that can be told.
+    Drop,
+    /// Anything else.
+    Other,
 }
 
 /// A value that another thread is at work on.
@@ -57,9 +56,21 @@ impl Decoder {
         self.symbols = symbols;
     }
 
-    /// Decodes an entry; `None` when it is malformed or of no known kind.
-    #[must_use]
-    pub fn entry(&self, bytes: &[u8]) -> Option<Event> {
+    /// Decodes an entry.
+    ///
+    /// # Errors
+    ///
+    /// When it is malformed or of no known kind: what it was about, as far as its first section tells, since drops have a
+    /// ledger of their own.
+    pub fn entry(&self, bytes: &[u8]) -> Result<Event, Undecodable> {
+        self.decoded(bytes)
+            .ok_or_else(|| match wire::first_kind(bytes) {
+                None | Some(kind::SKB_DROP) => Undecodable::Drop,
+                Some(_) => Undecodable::Other,
+            })
+    }
+
+    fn decoded(&self, bytes: &[u8]) -> Option<Event> {
         let mut sections = wire::sections(bytes)?.into_iter();
         match sections.next()? {
             Wire::SkbDrop(record) => {
@@ -105,7 +116,7 @@ impl Decoder {
             time_ns: record.time_ns,
             cpu: record.cpu,
             netns: record.netns,
-            netns_cookie: 0,
+            netns_cookie: record.netns_cookie,
             dev: (record.ifindex != 0).then(|| Dev {
                 name: text(&record.dev),
                 ifindex: record.ifindex,

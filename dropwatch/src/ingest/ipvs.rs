@@ -2,13 +2,13 @@
 
 use dropwatch_common::record::ipvs::{Ipvs, event as kind};
 
-use super::{
-    decode::Event,
-    evidence::{address, tuple},
-};
-use crate::model::{
-    hook::Hook,
-    ipvs::{Endpoint, IpvsConnection, IpvsReply, IpvsReset},
+use super::evidence::{address, tuple};
+use crate::{
+    event::Event,
+    model::{
+        hook::Hook,
+        ipvs::{Endpoint, IpvsConnection, IpvsReply, IpvsReset},
+    },
 };
 
 /// What happened; `None` when the addresses are of no known family or the event of no known kind.
@@ -37,11 +37,11 @@ pub fn event(record: &Ipvs) -> Option<Event> {
             connection,
             asked: tuple(&record.asked)?,
         }))),
-        kind::RESET => Some(Event::IpvsReset(Box::new(IpvsReset {
+        kind::RESET => Some(Event::IpvsReset(IpvsReset {
             time_ns,
             netns,
             connection,
-        }))),
+        })),
         _ => None,
     }
 }

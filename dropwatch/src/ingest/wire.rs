@@ -64,6 +64,12 @@ fn header(mut bytes: &[u8]) -> Option<SectionHeader> {
     })
 }
 
+/// The kind of an entry's first section, whatever follows; `None` where there is none.
+#[must_use]
+pub fn first_kind(bytes: &[u8]) -> Option<u16> {
+    header(bytes).map(|header| header.kind)
+}
+
 fn copy<T: Plain>(bytes: &[u8]) -> Option<T> {
     if bytes.len() < size_of::<T>() {
         return None;

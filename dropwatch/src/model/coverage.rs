@@ -102,7 +102,8 @@ impl Coverage {
 }
 
 /// Whether a release like `6.12.117+deb12-amd64` is of this series or a later one.
-fn at_least(release: &str, series: [u32; 2]) -> bool {
+#[must_use]
+pub fn at_least(release: &str, series: [u32; 2]) -> bool {
     let mut numbers = release
         .split(|c: char| !c.is_ascii_digit())
         .map(|n| n.parse().unwrap_or(0));
