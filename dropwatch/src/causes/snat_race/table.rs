@@ -1,7 +1,10 @@
 //! A packet that conntrack refused because its table was full.
 
 use super::{plain::Refused, refusal};
-use crate::{judge::View, model::anchor::Drop};
+use crate::{facts::FactKey, judge::View, model::anchor::Drop};
+
+/// From here on "right after" is not the word for it.
+const LATE_NS: u64 = 500_000_000;
 
 /// `None` when the table was not full, as far as is known: a rule did it.
 ///
@@ -34,6 +37,14 @@ pub fn full(drop: &Drop, view: &View<'_>) -> Option<Refused> {
     } else {
         "A rule there could have dropped it as well."
     };
+    let after_ns = view
+        .read_after_ns(&FactKey::ConntrackStats { netns: drop.netns })
+        .unwrap_or(0);
+    let when = if after_ns < LATE_NS {
+        "right after".to_owned()
+    } else {
+        format!("{:.1} s later", after_ns as f64 / 1e9)
+    };
     let (the, unknown) = match refused {
         Some(_) if no_rule => ("The", None),
         Some(_) => ("Most likely the", None),
@@ -47,7 +58,7 @@ pub fn full(drop: &Drop, view: &View<'_>) -> Option<Refused> {
     Some(Refused {
         kind: "table_full",
         what: format!(
-            "{the} conntrack table was full: {entries} of {max} entries were in use right after, and {count}. A new \
+            "{the} conntrack table was full: {entries} of {max} entries were in use {when}, and {count}. A new \
              connection finds no room, and its packet is dropped. {or}"
         ),
         look: "`sysctl net.netfilter.nf_conntrack_max` (raise it, and the buckets with it), `conntrack -L` for \
