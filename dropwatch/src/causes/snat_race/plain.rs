@@ -75,7 +75,7 @@ fn refused(drop: &Drop, view: &View<'_>) -> Option<Refused> {
     let in_the_way = refusal::in_the_way(drop, insertion, view);
     if let InTheWay::Held(holder) = &in_the_way {
         match holder.kind(insertion) {
-            Kind::Snat => return Some(snat(drop, insertion, holder, view)),
+            Kind::Snat => return snat(drop, insertion, holder, view),
             Kind::Dnat => return Some(dnat_clash(drop, insertion, holder, view)),
             Kind::Duplicate => return Some(duplicate(drop, insertion, holder, view)),
             Kind::Other => {}
@@ -91,14 +91,19 @@ fn certain(drop: &Drop, holder: &Holder<'_>, view: &View<'_>) -> bool {
     holder.by_kernel || holder.later.after_ns() <= SOON_NS && refusal::only_conntrack(drop, view)
 }
 
-fn snat(drop: &Drop, insertion: &Insertion, holder: &Holder<'_>, view: &View<'_>) -> Refused {
+/// `None` for a race: that is the cause's to tell.
+fn snat(
+    drop: &Drop,
+    insertion: &Insertion,
+    holder: &Holder<'_>,
+    view: &View<'_>,
+) -> Option<Refused> {
     let weighed = weigh::weigh(drop, insertion, holder, view);
     let netns = view.netns(drop.netns);
     match &weighed.outcome {
-        Outcome::Exhausted(ports) => exhausted(insertion, holder, ports, netns),
-        Outcome::Open(open) => nat_clash(insertion, holder, &weighed, open, netns),
-        // The cause claims what is a race; it is asked before.
-        Outcome::Race(_) => nat_clash(insertion, holder, &weighed, &[], netns),
+        Outcome::Exhausted(ports) => Some(exhausted(insertion, holder, ports, netns)),
+        Outcome::Open(open) => Some(nat_clash(insertion, holder, &weighed, open, netns)),
+        Outcome::Race(_) => None,
     }
 }
 

@@ -78,19 +78,23 @@ fn leaves(nat: &Nat, insertion: &Insertion) -> bool {
     address.is_none_or(|address| address == to) && range.is_none_or(|range| range.contains(&port))
 }
 
-/// The ports that a rule names.
-pub fn own_ports(nat: &Nat) -> Option<RangeInclusive<u16>> {
-    split(nat).1
-}
-
 /// The ports that the translation may choose from: the rule's own, else the kernel's choice by the original
-/// port (`nf_nat_l4proto_unique_tuple`, net/netfilter/nf_nat_core.c, 5.10 to 7.2).
-pub fn ports(nat: &Nat, original: u16) -> RangeInclusive<u16> {
-    own_ports(nat).unwrap_or(match original {
+/// port (`nf_nat_l4proto_unique_tuple`, net/netfilter/nf_nat_core.c, 5.10 to 7.2). `None` where the rule looks them
+/// up, or its own words are not known.
+pub fn ports(rule: &NatRule<'_>, original: u16) -> Option<RangeInclusive<u16>> {
+    let NatRule { rule, nat, .. } = rule;
+    let own = split(nat).1;
+    let text = &rule.text;
+    let plain = !text.is_empty() && !text.contains(" map ") && !text.contains("xt target");
+    let named = nat.to.is_some() || nat.action != NatAction::Snat;
+    if own.is_none() && !(plain && named) {
+        return None;
+    }
+    Some(own.unwrap_or(match original {
         0..=511 => 1..=511,
         512..=1023 => 600..=1023,
         _ => 1024..=u16::MAX,
-    })
+    }))
 }
 
 /// Address and ports as the rule names them.
@@ -123,7 +127,10 @@ mod tests {
     use dropwatch_common::record::ct_insert::status;
 
     use super::*;
-    use crate::model::{evidence::CtState, tuple::Tuple};
+    use crate::{
+        facts::ruleset::{Backend, Chain, Rule, Target},
+        model::{evidence::CtState, tuple::Tuple},
+    };
 
     fn nat(to: &str) -> Nat {
         Nat {
@@ -133,21 +140,62 @@ mod tests {
         }
     }
 
+    fn ports_of(nat: Nat, text: &str, original: u16) -> Option<RangeInclusive<u16>> {
+        let chain = Chain {
+            backend: Backend::Nft,
+            family: Family::Ip,
+            table: "ip nat".into(),
+            name: "POSTROUTING".into(),
+            base: None,
+            rules: vec![Rule {
+                text: text.into(),
+                targets: vec![Target::Nat(nat)],
+                ..Rule::default()
+            }],
+        };
+        let rule = &chain.rules[0];
+        let Target::Nat(nat) = &rule.targets[0] else {
+            return None;
+        };
+        let chain = &chain;
+        ports(&NatRule { chain, rule, nat }, original)
+    }
+
     #[test]
     fn the_rule_decides_the_ports_and_the_kernel_without_one() {
-        let of = |to: &str| ports(&nat(to), 5000);
-        assert_eq!(of("10.0.0.1:40000-40001"), 40000..=40001);
-        assert_eq!(of("10.0.0.1:40000"), 40000..=40000);
-        assert_eq!(of("10.0.0.1"), 1024..=65535);
-        assert_eq!(of("fd00::1"), 1024..=65535);
-        assert_eq!(of("[fd00::1]:7"), 7..=7);
-        assert_eq!(of(":7-9"), 7..=9);
+        let of = |to: &str| ports_of(nat(to), "snat to somewhere", 5000);
+        assert_eq!(of("10.0.0.1:40000-40001"), Some(40000..=40001));
+        assert_eq!(of("10.0.0.1:40000"), Some(40000..=40000));
+        assert_eq!(of("10.0.0.1"), Some(1024..=65535));
+        assert_eq!(of("fd00::1"), Some(1024..=65535));
+        assert_eq!(of("[fd00::1]:7"), Some(7..=7));
+        assert_eq!(of(":7-9"), Some(7..=9));
         let masquerade = Nat {
+            action: NatAction::Masquerade,
             to: None,
-            ..nat("")
+            fully_random: false,
         };
-        assert_eq!(ports(&masquerade, 53), 1..=511);
-        assert_eq!(ports(&masquerade, 800), 600..=1023);
+        assert_eq!(
+            ports_of(masquerade.clone(), "masquerade", 53),
+            Some(1..=511)
+        );
+        assert_eq!(
+            ports_of(masquerade.clone(), "masquerade", 800),
+            Some(600..=1023)
+        );
+        // Ports that are looked up, or words that are not known, may be any.
+        for text in [
+            "masquerade to : tcp sport map @few",
+            "xt target \"MASQUERADE\"",
+            "",
+        ] {
+            assert_eq!(ports_of(masquerade.clone(), text, 5000), None, "{text}");
+        }
+        let looked_up = Nat {
+            action: NatAction::Snat,
+            ..masquerade
+        };
+        assert_eq!(ports_of(looked_up, "snat to @places", 5000), None);
     }
 
     #[test]

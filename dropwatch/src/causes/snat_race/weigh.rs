@@ -178,7 +178,7 @@ impl Clash<'_, '_> {
         older_ns: Option<u64>,
         new: bool,
     ) -> Outcome {
-        let ports = rule.map(|rule| rule::ports(rule.nat, self.insertion.original.sport));
+        let ports = rule.and_then(|rule| rule::ports(rule, self.insertion.original.sport));
         let mut open = Vec::new();
         match &ports {
             Some(ports) if ports.clone().count() == 1 => {
@@ -197,10 +197,11 @@ impl Clash<'_, '_> {
                 ),
                 Free::Unknown(why) => open.push(why),
             },
+            None if rule.is_some() => open.push("which ports the rule leaves".into()),
             None => open.push("which rule translated it, and which ports it leaves".into()),
         }
         if new && self.kept(rule, ports.as_ref()) {
-            let given = if rule.is_some() {
+            let given = if ports.is_some() {
                 Some(false)
             } else {
                 self.next_ports_given()
