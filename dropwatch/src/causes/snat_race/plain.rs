@@ -74,6 +74,10 @@ fn refused(drop: &Drop, view: &View<'_>) -> Option<Refused> {
     let insertion = refusal::not_entered(drop)?;
     let in_the_way = refusal::in_the_way(drop, insertion, view);
     if let InTheWay::Held(holder) = &in_the_way {
+        // It would have clashed, but came to a rule that drops it first, and no clash was seen.
+        if !holder.by_kernel && refusal::by_rule(drop, view) {
+            return None;
+        }
         match holder.kind(insertion) {
             Kind::Snat => return snat(drop, insertion, holder, view),
             Kind::Dnat => return Some(dnat_clash(drop, insertion, holder, view)),
@@ -102,7 +106,10 @@ fn snat(
     let netns = view.netns(drop.netns);
     match &weighed.outcome {
         Outcome::Exhausted(ports) => Some(exhausted(insertion, holder, ports, netns)),
-        Outcome::Open(open) => Some(nat_clash(insertion, holder, &weighed, open, netns)),
+        Outcome::Open(open) => {
+            let certain = certain(drop, holder, view);
+            Some(nat_clash(insertion, holder, &weighed, open, certain, netns))
+        }
         Outcome::Race(_) => None,
     }
 }
@@ -169,6 +176,7 @@ fn nat_clash(
     holder: &Holder<'_>,
     weighed: &Weighed<'_>,
     open: &[String],
+    certain: bool,
     netns: Option<&Netns>,
 ) -> Refused {
     let mut unknown = weighed.rule.as_ref().err().cloned().unwrap_or_default();
@@ -187,12 +195,17 @@ fn nat_clash(
              not known ({open})."
         ),
     };
+    let so = if certain {
+        "so conntrack refused this one"
+    } else {
+        "so conntrack refused this one, or a rule behind the translation dropped it before"
+    };
     unknown.push("whether it was a race for the port or the range is used up".into());
     Refused {
         kind: "nat_clash",
         what: format!(
             "Two connections were given the same translated port: {} was translated to {}, and {}, translated to the \
-             same, is confirmed. {which}",
+             same, is confirmed, {so}. {which}",
             insertion.original,
             turned(&insertion.reply),
             holder.original,

@@ -124,6 +124,13 @@ pub fn no_rule(drop: &Drop, view: &View<'_>) -> bool {
     rules.is_some_and(|rules| rules.suspects.complete && rules.suspects.list.is_empty())
 }
 
+/// Whether a rule there drops such a packet for sure.
+pub fn by_rule(drop: &Drop, view: &View<'_>) -> bool {
+    let set = view.ruleset(drop.netns);
+    let rules = set.and_then(|set| Attribution::of(drop, set, view.coverage()));
+    rules.is_some_and(|rules| rules.certain().is_some())
+}
+
 /// Whether nothing but conntrack drops where this one was dropped: iptables has no table behind the translation of
 /// sources, and what nf_tables drops is freed elsewhere or, on older kernels, by rules that would be there.
 pub fn only_conntrack(drop: &Drop, view: &View<'_>) -> bool {

@@ -225,6 +225,38 @@ fn a_used_up_range_is_said_with_its_rule_and_every_port_held() {
     assert_eq!(told.explanation.facts["proof"], "free_port");
 }
 
+/// A rule behind the translation that drops what goes to port 53.
+const LATE_DROP: &str = r#"{"nftables": [
+    {"table": {"family": "ip", "name": "late", "handle": 1}},
+    {"chain": {"family": "ip", "table": "late", "name": "out", "handle": 1, "type": "filter",
+               "hook": "postrouting", "prio": 200, "policy": "accept"}},
+    {"rule": {"family": "ip", "table": "late", "chain": "out", "handle": 2, "expr": [
+        {"match": {"op": "==", "left": {"payload": {"protocol": "udp", "field": "dport"}}, "right": 53}},
+        {"drop": null}]}}]}"#;
+
+#[test]
+fn what_a_rule_drops_before_it_can_clash_is_the_rules() {
+    let world = World {
+        rules: Some(Ruleset {
+            chains: samples::listed(LATE_DROP, &std::collections::HashMap::new()),
+            ..Ruleset::default()
+        }),
+        ..World::new(&[winner()])
+    };
+    // Where clashes may be missed, and rules of nf_tables are freed at the same place.
+    let mut drop = lost(loser(), &winner());
+    drop.clash = None;
+    if let Some(packet) = &mut drop.packet {
+        packet.dport = Some(53);
+    }
+    let told = world.told(false, drop.clone());
+    assert_eq!((told.cause, kind_of(&told)), (None, "none"), "{told:?}");
+    // A clash that was seen is one.
+    drop.clash = Some(clash(&winner()));
+    let told = world.told(true, drop);
+    assert_eq!(told.cause, Some("snat_race"));
+}
+
 #[test]
 fn a_port_that_may_have_been_given_is_not_taken_for_kept() {
     // Without its rule, two ports for all look like a race where the last one happens to be the client's own.
