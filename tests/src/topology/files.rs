@@ -79,6 +79,40 @@ pub fn cover(command: &mut Command, files: &[FileSpec]) -> Result<()> {
     Ok(())
 }
 
+/// Takes programs away from a command that was given files by [`cover`]: where they are looked for, no file is found.
+pub fn hide(command: &mut Command, programs: &[&str]) -> Result<()> {
+    let mut places = Vec::new();
+    for folder in ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin"] {
+        for program in programs {
+            // A link's other end may be hidden by another name already: once is enough.
+            let Ok(path) = fs::canonicalize(Path::new(folder).join(program)) else {
+                continue;
+            };
+            let path = CString::new(path.into_os_string().into_encoded_bytes())?;
+            if !places.contains(&path) {
+                places.push(path);
+            }
+        }
+    }
+    // SAFETY: as above; it makes system calls only.
+    unsafe {
+        command.pre_exec(move || {
+            for place in &places {
+                let nothing = Some(c"/dev/null");
+                mount(
+                    nothing,
+                    place.as_c_str(),
+                    None::<&str>,
+                    MsFlags::MS_BIND,
+                    None::<&str>,
+                )?;
+            }
+            Ok(())
+        });
+    }
+    Ok(())
+}
+
 fn write(path: &str, content: &str) -> std::io::Result<()> {
     let mut file: File = fs::OpenOptions::new()
         .write(true)

@@ -15,6 +15,7 @@ use crate::expect::{Check, is_packet, packet};
 use crate::lab::Lab;
 use crate::say;
 use crate::scenarios::{Kind, Scenario};
+use crate::topology::files;
 use crate::topology::nat::{Nat, POD_B_IP, needs};
 use crate::tracer::{SLOW, Tracer};
 use crate::traffic::nat::Proto;
@@ -39,6 +40,16 @@ pub const SCENARIOS: &[Scenario] = &[
 const UNRELATED: usize = 5000;
 /// How often the race is played, each time with a new tracer.
 const ROUNDS: u16 = 10;
+/// The programs that rules are read with.
+const READERS: [&str; 7] = [
+    "nft",
+    "iptables-save",
+    "iptables-legacy-save",
+    "iptables-nft-save",
+    "ip6tables-save",
+    "ip6tables-legacy-save",
+    "ip6tables-nft-save",
+];
 /// What is the opposite of a race's cure.
 const NO_RANDOM: &str = "random ports do not";
 
@@ -153,7 +164,7 @@ fn unclear_facts(verdict: &Value) -> Result<()> {
 pub fn explain_unread(lab: &Lab, nat: &Nat) -> Result<Tracer> {
     let mut command = lab.command(Some(&nat.node), &[])?;
     command.args(["--explain", "--record"]).arg(lab.capture());
-    command.env("PATH", "/nonexistent");
+    files::hide(&mut command, &READERS)?;
     Tracer::start(command, lab.folder())
 }
 
