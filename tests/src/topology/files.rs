@@ -9,7 +9,7 @@ use std::fs::{self, File};
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::os::unix::process::CommandExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result};
@@ -82,10 +82,12 @@ pub fn cover(command: &mut Command, files: &[FileSpec]) -> Result<()> {
 /// Takes programs away from a command that was given files by [`cover`]: where they are looked for, no file is found.
 pub fn hide(command: &mut Command, programs: &[&str]) -> Result<()> {
     let mut places = Vec::new();
-    for folder in ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin"] {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let usual = ["/usr/sbin", "/sbin", "/usr/bin", "/bin"].map(PathBuf::from);
+    for folder in std::env::split_paths(&path).chain(usual) {
         for program in programs {
             // A link's other end may be hidden by another name already: once is enough.
-            let Ok(path) = fs::canonicalize(Path::new(folder).join(program)) else {
+            let Ok(path) = fs::canonicalize(folder.join(program)) else {
                 continue;
             };
             let path = CString::new(path.into_os_string().into_encoded_bytes())?;
