@@ -48,8 +48,8 @@ pub fn summary(case: &Case<'_>) -> String {
              confirmed yet when this was decided"
         }
         Proof::Kept => {
-            "it kept its source port, which it does only while no confirmed connection holds that (or where the rule, \
-             which is not known, leaves no other), so the other one was not confirmed yet when this was decided"
+            "it kept its source port, which it does only while no confirmed connection holds that, so the other one was not \
+             confirmed yet when this was decided (unless the rule, which is not known, leaves this port alone)"
         }
     };
     let held = match (
