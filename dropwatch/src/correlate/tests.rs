@@ -9,7 +9,10 @@ use super::{
 use crate::{
     causes,
     event::Event,
-    facts::{DefaultRoutes, Fact, FactKey, Link, Netns, Route, RpFilterSettings, SysctlFiles},
+    facts::{
+        DefaultRoutes, Fact, FactKey, Groups, Link, Neighbour, Netns, Owner, Route,
+        RpFilterSettings, SysctlFiles,
+    },
     model::{
         anchor::{Dev, Drop, Location, Reason, Task},
         coverage::Coverage,
@@ -101,6 +104,7 @@ fn answer(key: &FactKey) -> Fact {
             all: 2,
             default: 2,
             devices: vec![("eth0".into(), 0), ("lo".into(), 0), ("lxc1".into(), 2)],
+            ..RpFilterSettings::default()
         }),
         FactKey::Link { ifindex, .. } => Fact::Link(Link {
             name: if *ifindex == 7 {
@@ -129,6 +133,9 @@ fn answer(key: &FactKey) -> Fact {
         FactKey::DefaultRoutes { .. } => Fact::DefaultRoutes(DefaultRoutes {
             devices: vec!["eth0".into()],
         }),
+        FactKey::Owner { .. } => Fact::Owner(Owner::default()),
+        FactKey::Neighbour { .. } => Fact::Neighbour(Neighbour::default()),
+        FactKey::Groups { .. } => Fact::Groups(Groups::default()),
         FactKey::SysctlFiles { .. } => Fact::SysctlFiles(SysctlFiles::default()),
         FactKey::Conntrack { .. }
         | FactKey::ConntrackStats { .. }

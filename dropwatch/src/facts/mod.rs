@@ -50,6 +50,35 @@ pub enum FactKey {
         from: Option<Ipv4Addr>,
         /// Packet mark of the look-up.
         mark: u32,
+        /// Index of the device that the packet came in by; 0 = made here.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        iif: u32,
+        /// Index of the device that the route must leave by, or of its VRF; 0 = any.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        oif: u32,
+    },
+    /// Whose an IPv4 address is, and what else decides whether the kernel takes it for one of its own.
+    Owner {
+        /// The namespace.
+        netns: u32,
+        /// The address.
+        address: Ipv4Addr,
+    },
+    /// The neighbour entry of an IPv4 address on a device.
+    Neighbour {
+        /// The namespace.
+        netns: u32,
+        /// Device index there.
+        ifindex: u32,
+        /// The address.
+        address: Ipv4Addr,
+    },
+    /// The IPv4 multicast groups that a device takes packets of.
+    Groups {
+        /// The namespace.
+        netns: u32,
+        /// Device index there.
+        ifindex: u32,
     },
     /// Devices that IPv4 default routes leave by.
     DefaultRoutes {
@@ -117,6 +146,9 @@ impl FactKey {
             | Self::Link { netns, .. }
             | Self::Route { netns, .. }
             | Self::DefaultRoutes { netns }
+            | Self::Owner { netns, .. }
+            | Self::Neighbour { netns, .. }
+            | Self::Groups { netns, .. }
             | Self::Conntrack { netns, .. }
             | Self::ConntrackStats { netns }
             | Self::Ipvs { netns, .. }
@@ -141,6 +173,12 @@ pub enum Fact {
     Link(Link),
     /// Answer to [`FactKey::Route`].
     Route(Route),
+    /// Answer to [`FactKey::Owner`].
+    Owner(Owner),
+    /// Answer to [`FactKey::Neighbour`].
+    Neighbour(Neighbour),
+    /// Answer to [`FactKey::Groups`].
+    Groups(Groups),
     /// Answer to [`FactKey::DefaultRoutes`].
     DefaultRoutes(DefaultRoutes),
     /// Answer to [`FactKey::SysctlFiles`].
@@ -195,7 +233,7 @@ pub struct Process {
     pub comm: String,
 }
 
-/// The namespace's `net.ipv4.conf.*.rp_filter`.
+/// The namespace's `net.ipv4.conf.*.rp_filter`, and what else there decides about received packets.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct RpFilterSettings {
     /// `all`.
@@ -204,6 +242,57 @@ pub struct RpFilterSettings {
     pub default: i32,
     /// Devices by name, in name order, `lo` included.
     pub devices: Vec<(String, i32)>,
+    /// Who has `src_valid_mark` on, `all` included; `None` in captures that do not have it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub src_valid_mark: Option<Vec<String>>,
+    /// Who has `accept_local` on, `all` included.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accept_local: Option<Vec<String>>,
+    /// Who has `forwarding` on, `all` included.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forwarding: Option<Vec<String>>,
+}
+
+impl RpFilterSettings {
+    /// The device's own value.
+    #[must_use]
+    pub fn device(&self, name: &str) -> Option<i32> {
+        let found = self.devices.iter().find(|(device, _)| device == name);
+        found.map(|(_, value)| *value)
+    }
+}
+
+fn is_zero(number: &u32) -> bool {
+    *number == 0
+}
+
+/// Whose an address is.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Owner {
+    /// The device of the namespace that has exactly this address; `None` when none has.
+    pub device: Option<String>,
+    /// Whether there are policy rules other than the kernel's own three.
+    pub custom_rules: bool,
+    /// Whether somebody added routes of type local, next to those that come with addresses.
+    pub custom_local_routes: bool,
+}
+
+/// A neighbour entry, or that there is none.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Neighbour {
+    /// Whether its link-layer address is known.
+    pub known: bool,
+    /// Raw `NUD_*` state (include/uapi/linux/neighbour.h); `None` when there is no entry.
+    pub state: Option<u16>,
+}
+
+/// Multicast groups of a device.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Groups {
+    /// Groups that somebody joined there.
+    pub joined: Vec<Ipv4Addr>,
+    /// Whether a multicast router takes all of them (`net.ipv4.conf.*.mc_forwarding`).
+    pub routed: bool,
 }
 
 /// A device.
@@ -221,6 +310,12 @@ pub struct Link {
     pub peer: Option<Peer>,
     /// Name of the bridge, bond or VRF it belongs to.
     pub master: Option<String>,
+    /// Index of the VRF it belongs to, or its own if it is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vrf: Option<u32>,
+    /// Devices of a VRF: name and index.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lowers: Vec<(String, u32)>,
 }
 
 /// The other end of a device.
@@ -253,6 +348,9 @@ pub struct Route {
     pub gateway: Option<Ipv4Addr>,
     /// Preferred source.
     pub source: Option<Ipv4Addr>,
+    /// Devices of all ways, where there are several (ECMP).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ways: Vec<String>,
 }
 
 /// Default routes.

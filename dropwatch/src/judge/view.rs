@@ -10,8 +10,9 @@ use std::{
 use super::{Words, store::Store};
 use crate::{
     facts::{
-        ConntrackEntry, ConntrackStats, DefaultRoutes, Fact, FactKey, Link, Netns, Route,
-        RpFilterSettings, SysctlFiles, ipvs::IpvsState, queues::Queues, ruleset::Ruleset,
+        ConntrackEntry, ConntrackStats, DefaultRoutes, Fact, FactKey, Groups, Link, Neighbour,
+        Netns, Owner, Route, RpFilterSettings, SysctlFiles, ipvs::IpvsState, queues::Queues,
+        ruleset::Ruleset,
     },
     model::{coverage::Coverage, evidence::SysctlWrite, ipvs::Endpoint, tuple::Tuple},
 };
@@ -140,7 +141,17 @@ impl<'a> View<'a> {
         link(netns: u32, ifindex: u32) -> Link(Link) = FactKey::Link { netns, ifindex };
         /// A route.
         route(netns: u32, to: Ipv4Addr, from: Option<Ipv4Addr>) -> Route(Route) =
-            FactKey::Route { netns, to, from, mark: 0 };
+            FactKey::Route { netns, to, from, mark: 0, iif: 0, oif: 0 };
+        /// A route with all that a look-up may ask for.
+        route_of(netns: u32, to: Ipv4Addr, from: Option<Ipv4Addr>, mark: u32, iif: u32, oif: u32) -> Route(Route) =
+            FactKey::Route { netns, to, from, mark, iif, oif };
+        /// Whose an address is.
+        owner(netns: u32, address: Ipv4Addr) -> Owner(Owner) = FactKey::Owner { netns, address };
+        /// The neighbour entry of an address.
+        neighbour(netns: u32, ifindex: u32, address: Ipv4Addr) -> Neighbour(Neighbour) =
+            FactKey::Neighbour { netns, ifindex, address };
+        /// Multicast groups of a device.
+        groups(netns: u32, ifindex: u32) -> Groups(Groups) = FactKey::Groups { netns, ifindex };
         /// Devices of default routes.
         default_routes(netns: u32) -> DefaultRoutes(DefaultRoutes) = FactKey::DefaultRoutes { netns };
         /// The conntrack entry that holds a tuple.
@@ -230,6 +241,13 @@ fn question(key: &FactKey) -> String {
         FactKey::RpFilter { netns } => format!("rp_filter settings of netns {netns}"),
         FactKey::Link { netns, ifindex } => format!("device {ifindex} in netns {netns}"),
         FactKey::Route { netns, to, .. } => format!("route to {to} in netns {netns}"),
+        FactKey::Owner { netns, address } => format!("whose {address} is in netns {netns}"),
+        FactKey::Neighbour { netns, address, .. } => {
+            format!("neighbour entry of {address} in netns {netns}")
+        }
+        FactKey::Groups { netns, ifindex } => {
+            format!("multicast groups of device {ifindex} in netns {netns}")
+        }
         FactKey::DefaultRoutes { netns } => format!("default routes of netns {netns}"),
         FactKey::Conntrack { netns, tuple, .. } => {
             format!("conntrack entry of {tuple} in netns {netns}")

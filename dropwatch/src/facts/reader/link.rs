@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::netlink::{Failure, GETADDR, GETLINK, GETNSID, Netlink, Request};
 use super::netns::Namespaces;
-use super::parse::{Device, attributes, cidr, number};
+use super::parse::{Device, attributes, cidr, number, number_at};
 use crate::facts::{Link, Peer};
 
 /// Leaves out the statistics.
@@ -29,6 +29,11 @@ pub(super) fn read(
     let master = device
         .master
         .and_then(|index| device_name(&mut here, index));
+    let vrf = vrf(&mut here, ifindex);
+    let lowers = match vrf {
+        Some((vrf, _)) if vrf == ifindex => lowers(&mut here, ifindex)?,
+        _ => Vec::new(),
+    };
     let peer = peer(namespaces, &mut here, netns, &device, until);
     Ok(Link {
         name: device.name,
@@ -37,7 +42,44 @@ pub(super) fn read(
         ipv4,
         peer,
         master,
+        vrf: vrf.map(|(index, _)| index),
+        lowers,
     })
+}
+
+/// Index and table of the VRF that a device is or belongs to, directly or by a bridge or bond of it.
+fn vrf(netlink: &mut Netlink, ifindex: u32) -> Option<(u32, u32)> {
+    let mut index = ifindex;
+    // Bridges in VRFs are common; more than a few levels are no device's.
+    for _ in 0..4 {
+        let device = device(netlink, index, None).ok()?;
+        if let Some(table) = device.vrf_table {
+            return Some((index, table));
+        }
+        index = device.master?;
+    }
+    None
+}
+
+/// Table of the VRF that a device is or belongs to.
+pub(super) fn vrf_table(netlink: &mut Netlink, ifindex: u32) -> Option<u32> {
+    Some(vrf(netlink, ifindex)?.1)
+}
+
+/// The devices of a VRF.
+fn lowers(netlink: &mut Netlink, ifindex: u32) -> Result<Vec<(String, u32)>, Failure> {
+    let request = Request::new(GETLINK, &[0; 16])
+        .with(libc::IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS.to_ne_bytes())
+        .with(libc::IFLA_MASTER, ifindex.to_ne_bytes());
+    let mut found = Vec::new();
+    netlink.dump(&request, |message| {
+        if let (Some(device), Some(index)) = (Device::parse(message), number_at(message, 4))
+            && device.master == Some(ifindex)
+        {
+            found.push((device.name, index));
+        }
+    })?;
+    Ok(found)
 }
 
 /// The name of a device in the socket's namespace.

@@ -24,6 +24,8 @@ pub(super) struct Entry {
     pub(super) hops: Vec<Hop>,
     /// Nexthop object, which stands for the hops when the kernel does not list them.
     pub(super) object: Option<u32>,
+    /// Who made it: `RTPROT_*`.
+    pub(super) protocol: u8,
     tos: u8,
     flags: u32,
     priority: u32,
@@ -40,7 +42,7 @@ impl Entry {
     /// From the message, starting with `struct rtmsg`.
     pub(super) fn parse(message: &[u8]) -> Option<Self> {
         let header: &[u8; RTMSG] = message.first_chunk()?;
-        let [family, length, _, tos, table, _, _, kind, ..] = *header;
+        let [family, length, _, tos, table, protocol, _, kind, ..] = *header;
         if i32::from(family) != libc::AF_INET {
             return None;
         }
@@ -49,6 +51,7 @@ impl Entry {
             kind,
             table: table.into(),
             length,
+            protocol,
             tos,
             flags,
             ..Self::default()
@@ -109,6 +112,7 @@ impl Entry {
             prefix: Some(format!("{network}/{}", self.length)),
             gateway: hop.and_then(|hop| hop.gateway),
             source: self.source,
+            ways: Vec::new(),
         }
     }
 }
@@ -224,6 +228,7 @@ pub(super) mod tests {
             prefix: Some("10.2.0.0/24".into()),
             gateway: Some(Ipv4Addr::new(10, 1, 0, 254)),
             source: None,
+            ways: Vec::new(),
         };
         assert_eq!(route, expected);
         for length in 0..message.len() {

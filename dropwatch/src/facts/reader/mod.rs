@@ -7,12 +7,15 @@
 pub(crate) mod child;
 mod conntrack;
 pub mod follow;
+mod groups;
 mod ipvs;
 mod link;
 mod lookup;
 mod module;
+mod neighbour;
 mod netlink;
 mod netns;
+mod owner;
 mod parse;
 mod places;
 mod pod;
@@ -202,9 +205,29 @@ fn answer(namespaces: &mut Namespaces, sysctl_files: fn(&str) -> Fact, key: &Fac
             to,
             from,
             mark,
+            iif,
+            oif,
         } => {
-            let flow = route::Flow { to, from, mark };
+            let flow = route::Flow {
+                to,
+                from,
+                mark,
+                iif,
+                oif,
+                ..route::Flow::default()
+            };
             route::read(namespaces, netns, flow, until).map(Fact::Route)
+        }
+        FactKey::Owner { netns, address } => {
+            owner::read(namespaces, netns, address, until).map(Fact::Owner)
+        }
+        FactKey::Neighbour {
+            netns,
+            ifindex,
+            address,
+        } => neighbour::read(namespaces, netns, ifindex, address, until).map(Fact::Neighbour),
+        FactKey::Groups { netns, ifindex } => {
+            groups::read(namespaces, netns, ifindex, until).map(Fact::Groups)
         }
         FactKey::DefaultRoutes { netns } => {
             route::defaults(namespaces, netns, until).map(Fact::DefaultRoutes)

@@ -60,6 +60,7 @@ pub(super) struct Command(&'static str, u16);
 pub(super) const GETLINK: Command = Command("RTM_GETLINK", libc::RTM_GETLINK);
 pub(super) const GETADDR: Command = Command("RTM_GETADDR", libc::RTM_GETADDR);
 pub(super) const GETROUTE: Command = Command("RTM_GETROUTE", libc::RTM_GETROUTE);
+pub(super) const GETNEIGH: Command = Command("RTM_GETNEIGH", libc::RTM_GETNEIGH);
 pub(super) const GETRULE: Command = Command("RTM_GETRULE", libc::RTM_GETRULE);
 pub(super) const GETNSID: Command = Command("RTM_GETNSID", libc::RTM_GETNSID);
 // Subsystem in the upper byte: 1 is ctnetlink, 10 is nf_tables

@@ -64,6 +64,8 @@ pub(super) fn covers(network: Ipv4Addr, length: u8, address: Ipv4Addr) -> bool {
         == 0
 }
 
+const IFLA_VRF_TABLE: u16 = 1;
+
 /// A device, as `RTM_GETLINK` tells.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Device {
@@ -74,6 +76,8 @@ pub(super) struct Device {
     /// Id of that one's namespace, if it is another: negative when it has none.
     pub(super) link_nsid: Option<i32>,
     pub(super) master: Option<u32>,
+    /// Table of a VRF.
+    pub(super) vrf_table: Option<u32>,
 }
 
 impl Device {
@@ -87,9 +91,14 @@ impl Device {
                 libc::IFLA_LINK_NETNSID => device.link_nsid = number(value).map(u32::cast_signed),
                 libc::IFLA_MASTER => device.master = number(value),
                 libc::IFLA_LINKINFO => {
-                    let mut info = attributes(value);
-                    let found = info.find(|&(kind, _)| kind == libc::IFLA_INFO_KIND);
-                    device.kind = found.and_then(|(_, value)| text(value));
+                    let find = |wanted| attributes(value).find(|&(kind, _)| kind == wanted);
+                    device.kind = find(libc::IFLA_INFO_KIND).and_then(|(_, value)| text(value));
+                    if device.kind.as_deref() == Some("vrf")
+                        && let Some((_, data)) = find(libc::IFLA_INFO_DATA)
+                    {
+                        let table = attributes(data).find(|&(kind, _)| kind == IFLA_VRF_TABLE);
+                        device.vrf_table = table.and_then(|(_, value)| number(value));
+                    }
                 }
                 _ => {}
             }
@@ -170,6 +179,7 @@ pub(super) mod tests {
             link: Some(2),
             link_nsid: Some(0),
             master: Some(7),
+            vrf_table: None,
         };
         assert_eq!(device, expected);
         for length in 0..message.len() {

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use nix::errno::Errno;
 
-use super::link::device_name;
+use super::link::{device_name, vrf_table};
 use super::lookup::{Entry, entries};
 use super::netlink::{Failure, GETROUTE, Netlink, Request};
 use super::netns::Namespaces;
@@ -16,11 +16,33 @@ const RTM_F_LOOKUP_TABLE: u32 = 0x1000;
 const RTM_F_FIB_MATCH: u32 = 0x2000;
 
 /// What a route is looked up for.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Flow {
     pub(super) to: Ipv4Addr,
     pub(super) from: Option<Ipv4Addr>,
     pub(super) mark: u32,
+    /// Device that it came in by; 0 = made here.
+    pub(super) iif: u32,
+    /// Device that it must leave by, or its VRF; 0 = any.
+    pub(super) oif: u32,
+    /// Name of `iif`, for the rules.
+    pub(super) iif_name: Option<String>,
+    /// Table of the VRF that `iif` or `oif` belong to.
+    pub(super) vrf_table: Option<u32>,
+}
+
+impl Default for Flow {
+    fn default() -> Self {
+        Self {
+            to: Ipv4Addr::UNSPECIFIED,
+            from: None,
+            mark: 0,
+            iif: 0,
+            oif: 0,
+            iif_name: None,
+            vrf_table: None,
+        }
+    }
 }
 
 pub(super) fn read(
@@ -34,8 +56,19 @@ pub(super) fn read(
     }
     flow.from = flow.from.filter(|from| !from.is_unspecified());
     let mut netlink = namespaces.netlink(netns, until)?;
+    if flow.iif != 0 {
+        flow.iif_name = device_name(&mut netlink, flow.iif);
+    }
+    flow.vrf_table = [flow.iif, flow.oif]
+        .into_iter()
+        .filter(|&index| index != 0)
+        .find_map(|index| vrf_table(&mut netlink, index));
     let mut route = match ask(&mut netlink, &flow, RTM_F_LOOKUP_TABLE | RTM_F_FIB_MATCH) {
         Ok(entry) => completed(&mut netlink, &flow, &entry),
+        // The kernel makes an answer up where it finds none, but names no entry then.
+        Err(failure) if flow.oif != 0 && flow.vrf_table.is_none() => {
+            of_kind(kind_of(&failure).map(|_| "none").ok_or(failure)?)
+        }
         Err(failure) => refused(&mut netlink, flow, failure)?,
     };
     if let Some(oif) = route.oif {
@@ -56,6 +89,12 @@ fn ask(netlink: &mut Netlink, flow: &Flow, flags: u32) -> Result<Entry, Failure>
     if flow.mark != 0 {
         request = request.with(libc::RTA_MARK, flow.mark.to_ne_bytes());
     }
+    if flow.iif != 0 {
+        request = request.with(libc::RTA_IIF, flow.iif.to_ne_bytes());
+    }
+    if flow.oif != 0 {
+        request = request.with(libc::RTA_OIF, flow.oif.to_ne_bytes());
+    }
     let message = netlink.get(&request)?;
     Entry::parse(&message).ok_or_else(|| Failure::Other(GETROUTE, "answer not understood".into()))
 }
@@ -74,6 +113,13 @@ fn completed(netlink: &mut Netlink, flow: &Flow, entry: &Entry) -> Route {
             route.gateway = hop.gateway;
         }
     }
+    if entry.hops.len() > 1 {
+        let names = entry
+            .hops
+            .iter()
+            .filter_map(|hop| device_name(netlink, hop.oif));
+        route.ways = names.collect();
+    }
     route
 }
 
@@ -82,13 +128,16 @@ fn refused(netlink: &mut Netlink, flow: Flow, failure: Failure) -> Result<Route,
     let Some(mut kind) = kind_of(&failure) else {
         return Err(failure.into());
     };
-    if kind == "none" && flow.from.is_none() {
+    if kind == "none" && flow.from.is_none() && flow.iif == 0 {
         return Ok(of_kind(kind));
     }
     let rules = rules::read(netlink)?;
     // The kernel looks nothing up for a source that is not its own.
-    if flow.from.is_some() && !rules::ask_for_source(&rules, &flow) {
-        let without = Flow { from: None, ..flow };
+    if flow.iif == 0 && flow.from.is_some() && !rules::ask_for_source(&rules, &flow) {
+        let without = Flow {
+            from: None,
+            ..flow.clone()
+        };
         match ask(netlink, &without, RTM_F_LOOKUP_TABLE | RTM_F_FIB_MATCH) {
             Ok(entry) => return Ok(completed(netlink, &without, &entry)),
             Err(failure) => match kind_of(&failure) {

@@ -24,6 +24,8 @@ fn read_folder(folder: &Path, until: Instant) -> Result<RpFilterSettings, String
     let at = |path: &Path, why: &dyn std::fmt::Display| format!("{}: {why}", path.display());
     let mut settings = RpFilterSettings::default();
     let (mut all, mut default) = (None, None);
+    let mut switches =
+        ["src_valid_mark", "accept_local", "forwarding"].map(|file| (Vec::new(), file));
     for entry in fs::read_dir(folder).map_err(|e| at(folder, &e))? {
         let entry = entry.map_err(|e| at(folder, &e))?;
         if Instant::now() >= until {
@@ -37,7 +39,15 @@ fn read_folder(folder: &Path, until: Instant) -> Result<RpFilterSettings, String
             Err(e) => return Err(at(&path, &e)),
         };
         let value = text.trim().parse().map_err(|e| at(&path, &e))?;
-        match entry.file_name().to_string_lossy().into_owned() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        for (list, file) in &mut switches {
+            // The device may have gone away, and then nothing asks for it.
+            let text = fs::read_to_string(entry.path().join(file)).unwrap_or_default();
+            if text.trim().parse::<i32>().is_ok_and(|value| value != 0) {
+                list.push(name.clone());
+            }
+        }
+        match name {
             name if name == "all" => all = Some(value),
             name if name == "default" => default = Some(value),
             name => settings.devices.push((name, value)),
@@ -46,6 +56,13 @@ fn read_folder(folder: &Path, until: Instant) -> Result<RpFilterSettings, String
     settings.all = all.ok_or_else(|| at(folder, &"no entry 'all'"))?;
     settings.default = default.ok_or_else(|| at(folder, &"no entry 'default'"))?;
     settings.devices.sort();
+    let [src_valid_mark, accept_local, forwarding] = switches.map(|(mut list, _)| {
+        list.sort();
+        Some(list)
+    });
+    settings.src_valid_mark = src_valid_mark;
+    settings.accept_local = accept_local;
+    settings.forwarding = forwarding;
     Ok(settings)
 }
 

@@ -49,6 +49,10 @@ pub(super) struct Rule {
     mask: u32,
     /// It asks for something that this look-up does not have: another device, a VRF, a tunnel.
     never: bool,
+    /// Only for packets that came in by this device; `lo` stands for those made here.
+    iif: Option<String>,
+    /// Its table is that of the packet's VRF.
+    l3mdev: bool,
     /// It asks for something that is not known of this look-up.
     unsure: Option<&'static str>,
     /// It is not content with prefixes up to this length.
@@ -74,9 +78,10 @@ impl Rule {
             match kind {
                 FRA_DST => rule.dst.0 = address(value),
                 FRA_SRC => rule.src.0 = address(value),
-                FRA_IIFNAME => rule.never |= text(value).as_deref() != Some("lo"),
+                FRA_IIFNAME => rule.iif = text(value),
                 FRA_OIFNAME => rule.never = true,
-                FRA_TUN_ID | FRA_L3MDEV => rule.never |= value.iter().any(|&byte| byte != 0),
+                FRA_TUN_ID => rule.never |= value.iter().any(|&byte| byte != 0),
+                FRA_L3MDEV => rule.l3mdev = value.iter().any(|&byte| byte != 0),
                 FRA_GOTO => rule.target = number(value)?,
                 FRA_PRIORITY => rule.priority = number(value)?,
                 FRA_FWMARK => rule.mark = number(value)?,
@@ -97,12 +102,38 @@ impl Rule {
         Some(rule)
     }
 
+    fn table_for(&self, flow: &Flow) -> u32 {
+        match flow.vrf_table {
+            Some(table) if self.l3mdev => table,
+            _ => self.table,
+        }
+    }
+
+    /// Whether it is none of the three that every namespace starts with (net/ipv4/fib_rules.c).
+    pub(super) fn is_custom(&self) -> bool {
+        let plain = Self {
+            priority: self.priority,
+            action: FR_ACT_TO_TBL,
+            flags: self.flags,
+            table: self.table,
+            ..Self::default()
+        };
+        *self != plain
+            || !matches!(
+                (self.priority, self.table),
+                (0, 255) | (32766, 254) | (32767, 253)
+            )
+    }
+
     /// Whether the rule is for this look-up; an error names what would have to be known.
     fn matches(&self, flow: &Flow) -> Result<bool, &'static str> {
         let inside = |(network, length): (Option<Ipv4Addr>, u8), address: Ipv4Addr| {
             network.is_none_or(|network| covers(network, length, address))
         };
+        let came_in_by = flow.iif_name.as_deref().unwrap_or("lo");
         let is = !self.never
+            && self.iif.as_deref().is_none_or(|name| name == came_in_by)
+            && (!self.l3mdev || flow.vrf_table.is_some())
             && (self.mark ^ flow.mark) & self.mask == 0
             && inside(self.src, flow.from.unwrap_or(Ipv4Addr::UNSPECIFIED))
             && inside(self.dst, flow.to);
@@ -138,7 +169,7 @@ pub(super) fn mark_bits(netlink: &mut Netlink) -> Result<u32, String> {
 pub(super) fn ask_for_source(rules: &[Rule], flow: &Flow) -> bool {
     let without = Flow {
         from: None,
-        ..*flow
+        ..flow.clone()
     };
     rules
         .iter()
@@ -160,7 +191,7 @@ pub(super) fn look_up(netlink: &mut Netlink, rules: &[Rule], flow: &Flow) -> Res
             FR_ACT_NOP => {}
             FR_ACT_GOTO if rule.flags & FIB_RULE_UNRESOLVED != 0 => {}
             FR_ACT_GOTO => skipped_to = rule.target,
-            FR_ACT_TO_TBL => match best(netlink, rule.table, flow.to)? {
+            FR_ACT_TO_TBL => match best(netlink, rule.table_for(flow), flow.to)? {
                 Some(entry) if entry.kind == libc::RTN_THROW => {}
                 Some(entry) if rule.suppress.is_some_and(|n| u32::from(entry.length) <= n) => {}
                 Some(entry) if entry.hops.is_empty() && entry.object.is_some() => {
@@ -211,6 +242,7 @@ mod tests {
             to: Ipv4Addr::new(9, 9, 9, 9),
             from: from.map(Ipv4Addr::from),
             mark,
+            ..Flow::default()
         }
     }
 
@@ -247,6 +279,42 @@ mod tests {
         );
         assert_eq!(tunnel.matches(&flow(None, 0)), Ok(true));
         assert_eq!(tunnel.matches(&flow(None, 0xca6c)), Ok(false));
+    }
+
+    #[test]
+    fn rules_of_a_device_and_of_a_vrf_need_it() {
+        let header = [2, 0, 0, 0, 100, 0, 0, FR_ACT_TO_TBL];
+        let of_device = rule(header, 0, &[attribute(FRA_IIFNAME, b"r0\0")]);
+        let from_r0 = Flow {
+            iif_name: Some("r0".into()),
+            ..flow(None, 0)
+        };
+        assert_eq!(of_device.matches(&from_r0), Ok(true));
+        assert_eq!(of_device.matches(&flow(None, 0)), Ok(false));
+        let of_vrf = rule(
+            [2, 0, 0, 0, 0, 0, 0, FR_ACT_TO_TBL],
+            0,
+            &[attribute(FRA_L3MDEV, &[1])],
+        );
+        let inside = Flow {
+            vrf_table: Some(10),
+            ..flow(None, 0)
+        };
+        assert_eq!(of_vrf.matches(&inside), Ok(true));
+        assert_eq!((of_vrf.table_for(&inside), of_vrf.is_custom()), (10, true));
+        assert_eq!(of_vrf.matches(&flow(None, 0)), Ok(false));
+    }
+
+    #[test]
+    fn the_rules_of_a_new_namespace_are_not_custom() {
+        let priority = |n: u32| vec![attribute(FRA_PRIORITY, &n.to_ne_bytes())];
+        let local = rule([2, 0, 0, 0, 255, 0, 0, FR_ACT_TO_TBL], 0, &[]);
+        let main = rule([2, 0, 0, 0, 254, 0, 0, FR_ACT_TO_TBL], 0, &priority(32766));
+        let moved = rule([2, 0, 0, 0, 255, 0, 0, FR_ACT_TO_TBL], 0, &priority(100));
+        assert_eq!(
+            [local, main, moved].map(|r| r.is_custom()),
+            [false, false, true]
+        );
     }
 
     #[test]
