@@ -11,6 +11,7 @@ pub mod none;
 pub mod rp_filter;
 pub mod shell;
 pub mod snat_race;
+pub mod source_check;
 
 /// All causes, in the order of judging, the plain explanation last. Each call makes new ones: they have a memory.
 #[must_use]

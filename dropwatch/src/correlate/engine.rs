@@ -409,6 +409,7 @@ impl Engine {
     ) {
         let netns = netns_id(&pending.anchor);
         let mut explanation = answer.explanation;
+        let mut counted = answer.counted;
         let mut key = CaseKey::Answer {
             netns,
             cause,
@@ -424,6 +425,7 @@ impl Engine {
                 family: family.1.clone(),
             };
             explanation = rest(title.clone());
+            counted = None;
         }
         if let Some(case) = self.cases.of_key(&key) {
             let number = case.number;
@@ -442,7 +444,7 @@ impl Engine {
             key,
             family: family.map(|(family, _)| family).filter(|_| of_family),
             cause: (cause != PLAIN).then_some(cause),
-            title: explanation.title.clone(),
+            title: counted.unwrap_or_else(|| explanation.title.clone()),
             of_drops: pending.anchor.drop().is_some(),
             seen: Seen::default(),
         };

@@ -32,6 +32,9 @@ pub struct Answer {
     /// Anchors whose answers have the same key are one case: the same explanation is true of all of them, but for the
     /// devices and flows that it touches.
     pub key: Key,
+    /// Title for counting lines and the summary, where that of the explanation names what not all of a case have in
+    /// common.
+    pub counted: Option<String>,
     /// What it is one of many of, if there may be very many of its kind (one for each port of a scan): only the first
     /// of them are cases of their own.
     pub family: Option<Family>,

@@ -93,6 +93,7 @@ impl Cause for IpvsConntrack {
         Judgement::Mine(Box::new(Answer {
             key: Key::of((self.same(reply), case.older_entry())),
             explanation: case.explain(view.unknown()),
+            counted: None,
             family: None,
         }))
     }

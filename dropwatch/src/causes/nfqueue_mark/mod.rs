@@ -51,6 +51,7 @@ impl Cause for NfqueueMark {
             Some(case) => Judgement::Mine(Box::new(Answer {
                 key: case.key(),
                 explanation: case.explain(view.unknown()),
+                counted: None,
                 family: None,
             })),
             None => Judgement::NotMine,

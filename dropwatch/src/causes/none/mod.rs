@@ -7,7 +7,9 @@ use crate::{
 };
 
 mod firewall;
+mod martian;
 mod plain;
+mod routes;
 mod same;
 
 /// The plain explanation.

@@ -44,6 +44,8 @@ pub enum Same {
     Words(Key),
     /// Netfilter dropped them.
     Rules(SameRules),
+    /// Routing refused them, by the same route or setting: its facts as JSON.
+    Route(String),
     /// The kernel dropped them at this place for this reason.
     Place {
         /// Reason and address of the code.
@@ -142,6 +144,7 @@ impl Same {
         Answer {
             explanation,
             key: Key::of(self),
+            counted: None,
             family,
         }
     }

@@ -5,16 +5,23 @@ use std::net::{IpAddr, Ipv4Addr};
 use serde::Serialize;
 use serde_json::json;
 
-use super::{fixes, text};
+use super::{
+    super::source_check::{self, Checked, Martian},
+    fixes, text,
+};
 use crate::{
     facts::{Link, Netns, Process, SetBy, SysctlFiles, sysctl_files::dotted},
-    judge::{Key, View},
+    judge::{Family, Key, View},
     model::{
         anchor::{Dev, Drop},
         evidence::{Mode, SourceCheck, SysctlWrite},
         explanation::Explanation,
+        tuple::Tuple,
     },
 };
+
+/// include/uapi/linux/netfilter/nf_conntrack_common.h
+const IPS_SEEN_REPLY: u32 = 2;
 
 /// Which of the filter's rules refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
@@ -24,8 +31,12 @@ pub(super) enum Kind {
     StrictMismatch,
     /// Loose, but the device has no IPv4 address, so only the last resort is left.
     LooseNoAddress,
-    /// There is no route back at all.
+    /// There is no route back at all, or one that says so (blackhole, unreachable, prohibit).
     NoRoute,
+    /// The source is inside a local route, which is only asked for because the filter is on.
+    LocalRoute,
+    /// Which of them it was could not be read.
+    Unknown,
 }
 
 /// Where the packet was going.
@@ -60,13 +71,38 @@ pub(super) struct PeerEnd {
 /// The route back to the source.
 #[derive(Clone, Debug, Default, Serialize)]
 pub(super) struct ReverseRoute {
+    /// `unicast`, `blackhole`, …
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) kind: Option<String>,
     pub(super) dev: Option<String>,
     pub(super) table: Option<u32>,
     pub(super) prefix: Option<String>,
     pub(super) gateway: Option<Ipv4Addr>,
     pub(super) source: Option<Ipv4Addr>,
+    /// Devices of all ways, where there are several (ECMP).
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) ways: Vec<String>,
     /// `kernel`: device and table are those of the look-up that refused the packet; `config`: asked after.
     pub(super) from: &'static str,
+}
+
+/// What speaks for a forged source, or against it.
+#[derive(Clone, Debug, Default, Serialize)]
+pub(super) struct Origin {
+    /// Device and namespace here that have this very address, behind the device of the route back.
+    pub(super) owner: Option<String>,
+    /// Whether conntrack has seen packets of this connection in both directions; `None` where it was not asked or
+    /// could not tell.
+    pub(super) conversation: Option<bool>,
+}
+
+/// How the source is reached by the device that it came in by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Via {
+    /// It is on the link itself.
+    OnLink,
+    /// By a router, as another route there says.
+    Gateway(Ipv4Addr),
 }
 
 /// A process that wrote the value.
@@ -86,29 +122,40 @@ pub(super) struct Writer {
 /// Everything that is known of one refusal.
 pub(super) struct Case<'a> {
     pub(super) drop: &'a Drop,
-    pub(super) dev: &'a Dev,
+    /// The device whose settings counted.
+    pub(super) dev: Dev,
     pub(super) source: Ipv4Addr,
     pub(super) netns: Option<&'a Netns>,
     pub(super) link: Option<&'a Link>,
     pub(super) kind: Kind,
     pub(super) way: Option<Way>,
-    pub(super) effective: Effective,
+    pub(super) effective: Option<Effective>,
+    /// Whether the kernel showed the values at the drop.
+    pub(super) by_kernel: bool,
     pub(super) has_address: Option<bool>,
     pub(super) peer: Option<PeerEnd>,
     pub(super) reverse: Option<ReverseRoute>,
+    /// Name of the VRF that the route was looked up in.
+    pub(super) vrf: Option<String>,
+    /// It came from outside although its route leads inside: forged, or on an asymmetric path.
     pub(super) spoof_suspected: bool,
+    pub(super) origin: Origin,
+    /// With the packet's mark the route back would leave by the right device.
+    pub(super) mark_helps: bool,
+    pub(super) via: Option<Via>,
     pub(super) files: Option<&'a SysctlFiles>,
     pub(super) set_by: Vec<&'a SetBy>,
     pub(super) written_by: Option<Writer>,
     /// Other devices that only `all` protects, with `all`'s value.
     pub(super) leaning_on_all: Vec<String>,
+    /// What could not be found out, beyond the facts that could not be read.
+    unknown: Vec<String>,
 }
 
 impl<'a> Case<'a> {
     /// Reads all facts; `None` when the drop cannot be about the filter, or while what it needs most is
     /// pending.
     pub(super) fn read(drop: &'a Drop, view: &View<'a>) -> Option<Self> {
-        let dev = drop.dev.as_ref()?;
         let packet = drop.packet.as_ref()?;
         let (IpAddr::V4(source), IpAddr::V4(destination)) = (packet.src, packet.dst) else {
             return None;
@@ -117,40 +164,52 @@ impl<'a> Case<'a> {
         // All questions first: they are answered side by side.
         let netns = view.netns(drop.netns);
         let settings = view.rp_filter(drop.netns);
-        let link = view.link(drop.netns, dev.ifindex);
-        let back = view.route(drop.netns, source, Some(destination));
-        let onward = view.route(drop.netns, destination, None);
         let defaults = view.default_routes(drop.netns);
-        let by_kernel = check.lookup.filter(|l| l.oif != 0);
-        let back_link = by_kernel.and_then(|l| view.link(drop.netns, l.oif));
+        let Checked {
+            dev,
+            mode,
+            by_kernel,
+            vrf,
+            unknown,
+        } = source_check::checked(drop, view)?;
+        let link = view.link(drop.netns, dev.ifindex);
+        let vrf_link = vrf.and_then(|index| view.link(drop.netns, index));
+        let oif = vrf.unwrap_or(0);
+        let marked = on(settings.and_then(|s| s.src_valid_mark.as_ref()), &dev.name);
+        let mark = if marked == Some(true) { drop.mark } else { 0 };
+        let back = view.route_of(drop.netns, source, Some(destination), mark, 0, oif);
+        let onward = view.route_of(drop.netns, destination, None, 0, 0, oif);
+        let lookup = check.lookup.filter(|l| l.oif != 0);
+        let back_link = lookup.and_then(|l| view.link(drop.netns, l.oif));
         // Files are applied to the host's namespace, which is the tracer's own.
         let files = match netns {
             Some(netns) if netns.own => view.sysctl_files(&dev.name),
             _ => None,
         };
+        let marked_back = (drop.mark != 0 && marked == Some(false))
+            .then(|| view.route_of(drop.netns, source, Some(destination), drop.mark, 0, oif))
+            .flatten();
+        let by_dev = view.route_of(drop.netns, source, None, drop.mark, 0, dev.ifindex);
+        let neighbour = view.neighbour(drop.netns, dev.ifindex, source);
 
-        let of_device = |name: &str| {
-            settings.and_then(|s| s.devices.iter().find(|(n, _)| n == name).map(|(_, v)| *v))
+        let kind = match source_check::martian(drop, view) {
+            Some(Martian::ByFilter(prefix)) if prefix.kind == "local" => Kind::LocalRoute,
+            _ if source_check::may_be_martian(drop) => return None,
+            _ => kind(mode.as_ref(), no_route(&check, back)),
         };
-        let mode = check.mode.or_else(|| {
-            let has_address = link.is_some_and(|l| !l.ipv4.is_empty());
-            Some(Mode {
-                all: settings?.all,
-                device: of_device(&dev.name)?,
-                has_address,
-            })
-        })?;
         let reverse = reverse_route(&check, back_link, back);
-        let no_route = match (&check.lookup, back) {
-            (Some(lookup), _) => lookup.oif == 0,
-            (None, Some(back)) => back.oif.is_none(),
-            (None, None) => false,
-        };
         let outside = defaults.is_some_and(|d| d.devices.contains(&dev.name));
         let elsewhere = reverse.as_ref().is_some_and(|r| {
             r.dev.as_ref().is_some_and(|d| *d != dev.name)
                 && r.prefix.as_deref().is_some_and(|p| p != "0.0.0.0/0")
         });
+        let spoof_suspected = outside && elsewhere;
+        let origin = if spoof_suspected {
+            let back_index = lookup.map(|l| l.oif).or(back.and_then(|r| r.oif));
+            origin(drop, view, source, back_index)
+        } else {
+            Origin::default()
+        };
         let write = view.last_write(drop.netns, &[&dotted("all"), &dotted(&dev.name)]);
         let leaning_on_all = settings.map_or_else(Vec::new, |s| {
             s.devices
@@ -159,42 +218,85 @@ impl<'a> Case<'a> {
                 .map(|(name, _)| name.clone())
                 .collect()
         });
+        let mut unknown: Vec<_> = unknown.into_iter().collect();
+        let now = settings.and_then(|s| Some((s.all, s.device(&dev.name)?)));
+        if let (Some(mode), Some(now)) = (mode, now)
+            && now != (mode.all, mode.device)
+        {
+            unknown.push(format!(
+                "why rp_filter is another now: all = {}, {} = {}",
+                now.0, dev.name, now.1
+            ));
+        }
+        let on_link =
+            neighbour.is_some_and(|n| n.known) || link.is_some_and(|l| peer_has(l, source, view));
         Some(Self {
             drop,
-            dev,
             source,
             netns,
             link,
-            kind: kind(&mode, no_route),
+            kind,
             way: way(onward.map(|r| r.kind.as_str())),
-            effective: effective(&mode, &dev.name),
-            has_address: Some(mode.has_address),
+            effective: mode.map(|mode| effective(&mode, &dev.name)),
+            by_kernel,
+            has_address: mode.map(|mode| mode.has_address),
             peer: link.and_then(peer_end),
+            mark_helps: marked_back.is_some_and(|r| r.oif == Some(dev.ifindex)),
+            via: via(by_dev, on_link),
             reverse,
-            spoof_suspected: outside && elsewhere,
-            set_by: files.map_or_else(Vec::new, |f| set_by(f, &mode)),
+            vrf: vrf_link.map(|l| l.name.clone()),
+            spoof_suspected,
+            origin,
+            set_by: files
+                .zip(mode)
+                .map_or_else(Vec::new, |(f, mode)| set_by(f, &mode)),
             files,
             written_by: write.map(|w| writer(w, drop.time_ns)),
             leaning_on_all,
+            dev,
+            unknown,
         })
+    }
+
+    /// Whether it is `all` that refuses: then it does so on every device.
+    pub(super) fn of_all_devices(&self) -> bool {
+        let of_all = |e: &Effective| e.all >= e.device && e.all > 0;
+        self.kind != Kind::Unknown && self.effective.as_ref().is_some_and(of_all)
     }
 
     /// What makes two refusals one case: the same setting refused them for the same reason, and their answers leave
     /// by the same device.
     pub(super) fn key(&self) -> Key {
-        // Where `all` is as large as the device's own value, it is `all` that concerns every device.
-        let of_all = self.effective.all >= self.effective.device;
+        let effective = self.effective.as_ref();
+        let one_device = !self.of_all_devices();
+        let by_source = matches!(self.kind, Kind::NoRoute | Kind::LocalRoute | Kind::Unknown);
         Key::of(SameRefusal {
             kind: self.kind,
-            value: self.effective.value,
-            device: (!of_all).then(|| self.dev.name.clone()),
-            own_value: self.effective.device,
-            back: self.reverse.as_ref().and_then(|route| route.dev.clone()),
+            values: effective.map(|e| (e.all, e.device)),
+            device: one_device.then(|| self.dev.name.clone()),
+            back: self.reverse.as_ref().map(|route| (route.dev.clone(), route.table)),
+            vrf: self.vrf.clone(),
             spoof_suspected: self.spoof_suspected,
+            mark_helps: self.mark_helps,
+            source: by_source.then_some(self.source),
+        })
+    }
+
+    /// Title for all of a case.
+    pub(super) fn counted(&self) -> Option<String> {
+        text::counted(self)
+    }
+
+    /// Cases that differ by their source may be very many: with forged ones there is one for each.
+    pub(super) fn family(&self) -> Option<Family> {
+        Some(Family {
+            key: Key::of((self.kind, self.dev.name.clone())),
+            title: format!("refused by the reverse-path filter on {}, further sources", self.dev.name),
         })
     }
 
     pub(super) fn explain(&self, mut unknown: Vec<String>) -> Explanation {
+        unknown.extend(self.unknown.iter().cloned());
         if self.netns.is_some_and(|n| !n.own) {
             unknown.push(
                 "which file set the value: sysctl.d files are applied to the host's namespace only"
@@ -216,6 +318,8 @@ impl<'a> Case<'a> {
             "kind": self.kind,
             "path": self.way,
             "spoof_suspected": self.spoof_suspected,
+            "origin": self.origin,
+            "vrf": self.vrf,
             "effective": self.effective,
             "device": {
                 "name": self.dev.name,
@@ -237,22 +341,99 @@ impl<'a> Case<'a> {
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct SameRefusal {
     kind: Kind,
-    value: i32,
+    /// Of `all` and of the device.
+    values: Option<(i32, i32)>,
     device: Option<String>,
-    own_value: i32,
-    back: Option<String>,
+    /// Device and table of the route back.
+    back: Option<(Option<String>, Option<u32>)>,
+    vrf: Option<String>,
     spoof_suspected: bool,
+    mark_helps: bool,
+    /// Where the advice is about the source.
+    source: Option<Ipv4Addr>,
 }
 
 /// Which rule refused: net/ipv4/fib_frontend.c, `__fib_validate_source`.
-fn kind(mode: &Mode, no_route: bool) -> Kind {
-    if no_route {
-        Kind::NoRoute
-    } else if mode.effective() == 1 {
-        Kind::StrictMismatch
-    } else {
+fn kind(mode: Option<&Mode>, no_route: Option<bool>) -> Kind {
+    match (no_route, mode.map(Mode::effective)) {
+        (Some(true), _) => Kind::NoRoute,
+        (Some(false), Some(1)) => Kind::StrictMismatch,
         // A route was found, so loose mode can only have refused for want of an address.
-        Kind::LooseNoAddress
+        (Some(false), Some(2..)) if mode.is_some_and(|m| !m.has_address) => Kind::LooseNoAddress,
+        _ => Kind::Unknown,
+    }
+}
+
+/// Whether there was no route back, as the kernel saw it or as the tables say now.
+fn no_route(check: &SourceCheck, back: Option<&crate::facts::Route>) -> Option<bool> {
+    match (&check.lookup, back) {
+        (Some(lookup), _) => Some(lookup.oif == 0),
+        (None, Some(back)) => Some(back.oif.is_none()),
+        (None, None) => None,
+    }
+}
+
+/// Whether a switch is on for a device: where one of the two is (`IN_DEV_ORCONF`, include/linux/inetdevice.h).
+fn on(list: Option<&Vec<String>>, device: &str) -> Option<bool> {
+    Some(list?.iter().any(|name| name == "all" || name == device))
+}
+
+/// Whether the other end of the device has this address.
+fn peer_has(link: &Link, source: Ipv4Addr, view: &View<'_>) -> bool {
+    let Some((peer, netns)) = link.peer.as_ref().and_then(|p| Some((p, p.netns?))) else {
+        return false;
+    };
+    if link.kind.as_deref() != Some("veth") {
+        return false;
+    }
+    let there = view.link(netns, peer.ifindex);
+    there.is_some_and(|there| {
+        let mut addresses = there.ipv4.iter().filter_map(|cidr| cidr.split('/').next());
+        addresses.any(|address| address.parse() == Ok(source))
+    })
+}
+
+/// How the source is reached by the device, if that is known.
+fn via(route: Option<&crate::facts::Route>, on_link: bool) -> Option<Via> {
+    if on_link {
+        return Some(Via::OnLink);
+    }
+    let route = route.filter(|r| r.kind == "unicast" && r.prefix.is_some())?;
+    Some(route.gateway.map_or(Via::OnLink, Via::Gateway))
+}
+
+/// Looks for who has the source's address, and for answers to it.
+fn origin(drop: &Drop, view: &View<'_>, source: Ipv4Addr, back: Option<u32>) -> Origin {
+    let behind = back.and_then(|index| view.link(drop.netns, index));
+    let there = behind.and_then(|link| {
+        let netns = link.peer.as_ref()?.netns.filter(|n| *n != drop.netns)?;
+        Some((link, netns, view.owner(netns, source)?))
+    });
+    let owner = there.and_then(|(link, netns, owner)| {
+        let name = link.peer.as_ref()?.owner.as_ref();
+        let name = name.and_then(|n| n.name.clone());
+        let device = owner.device.as_ref()?;
+        Some(match name {
+            Some(name) => format!("{device} in netns {name}"),
+            None => format!("{device} in netns {netns}"),
+        })
+    });
+    let tuple = drop.packet.as_ref().and_then(|p| {
+        Some(Tuple {
+            proto: p.number().filter(|number| matches!(number, 6 | 17))?,
+            src: p.src,
+            dst: p.dst,
+            sport: p.sport?,
+            dport: p.dport?,
+        })
+    });
+    let entry = tuple.and_then(|tuple| view.conntrack(drop.netns, tuple, 0));
+    Origin {
+        owner,
+        // No entry says nothing: conntrack may not be there, or in another zone.
+        conversation: entry
+            .filter(|e| e.found)
+            .map(|e| e.status & IPS_SEEN_REPLY != 0),
     }
 }
 
@@ -300,19 +481,22 @@ fn reverse_route(
     link: Option<&Link>,
     asked: Option<&crate::facts::Route>,
 ) -> Option<ReverseRoute> {
-    let of_config = asked.filter(|r| r.oif.is_some()).map(|r| ReverseRoute {
+    let of_config = asked.filter(|r| r.kind != "none").map(|r| ReverseRoute {
+        kind: Some(r.kind.clone()),
         dev: r.dev.clone(),
         table: r.table,
         prefix: r.prefix.clone(),
         gateway: r.gateway,
         source: r.source,
+        ways: r.ways.clone(),
         from: "config",
     });
     let Some(lookup) = &check.lookup else {
         return of_config;
     };
     if lookup.oif == 0 {
-        return None;
+        // Blackholes and their like have no device either.
+        return of_config.filter(|r| r.dev.is_none());
     }
     let agrees = asked.is_some_and(|r| r.oif == Some(lookup.oif));
     let mut route = of_config.filter(|_| agrees).unwrap_or_default();

@@ -1,6 +1,6 @@
 //! What to change.
 
-use super::case::{Case, Kind};
+use super::case::{Case, Effective, Kind, Via};
 use crate::{
     causes::shell,
     model::explanation::{File, Fix},
@@ -10,35 +10,112 @@ use crate::{
 pub fn fixes(case: &Case<'_>) -> Vec<Fix> {
     let mut fixes = Vec::new();
     if case.spoof_suspected {
-        fixes.push(Fix {
-            title: "Nothing: the filter kept a forged source out".into(),
-            commands: Vec::new(),
-            file: None,
-            cost: Some(format!(
-                "If {} really receives traffic from {} by design (asymmetric routing), accept it with \
-                 rp_filter = 2 (loose) there.",
-                case.dev.name, case.source
-            )),
-            primary: true,
-        });
-        return fixes;
+        if let Some(owner) = &case.origin.owner {
+            fixes.push(right(format!(
+                "Nothing: the filter kept a source out that belongs to {owner}"
+            )));
+            return fixes;
+        }
+        let right = right(format!(
+            "Decide first. If {} is no machine that is reached by {}: nothing, the filter kept a forged source out",
+            case.source, case.dev.name
+        ));
+        fixes.push(right);
     }
-    if case.kind == Kind::StrictMismatch && case.has_address == Some(true) {
-        fixes.push(loosen(case));
+    match (&case.effective, case.kind) {
+        // Without the values nothing can be said of what to set them to.
+        (None, _) | (_, Kind::Unknown) => {
+            fixes.push(by_hand(case));
+        }
+        (Some(_), Kind::NoRoute) => {
+            fixes.push(route(case));
+            fixes.extend(src_valid_mark(case));
+        }
+        (Some(_), kind) => {
+            fixes.extend(src_valid_mark(case));
+            if kind == Kind::StrictMismatch && case.has_address == Some(true) {
+                fixes.push(loosen(case));
+            }
+        }
     }
-    fixes.push(switch_off(case));
-    if let Some(fix) = persist(case) {
-        fixes.push(fix);
+    if let Some(effective) = &case.effective
+        && case.kind != Kind::Unknown
+    {
+        if !matches!(case.kind, Kind::NoRoute | Kind::LocalRoute) {
+            // From outside a route of its own is safer than no check.
+            if case.spoof_suspected {
+                fixes.push(route(case));
+            } else {
+                fixes.push(switch_off(case, effective));
+                fixes.extend(persist(case));
+                fixes.push(route(case));
+            }
+        } else {
+            fixes.push(switch_off(case, effective));
+            fixes.extend(persist(case));
+        }
     }
-    fixes.push(route(case));
-    fixes[0].primary = true;
+    if case.origin.conversation == Some(true) && fixes.len() > 1 {
+        // The decision is made already.
+        fixes.remove(0);
+    }
+    if let Some(first) = fixes.first_mut() {
+        first.primary = true;
+    }
     fixes
+}
+
+fn right(title: String) -> Fix {
+    Fix {
+        title,
+        commands: Vec::new(),
+        file: None,
+        cost: None,
+        primary: false,
+    }
+}
+
+/// Where the values are not known: what to look at, in words.
+fn by_hand(case: &Case<'_>) -> Fix {
+    let what = match &case.vrf {
+        Some(vrf) if *vrf == case.dev.name => format!(
+            "Find the device of VRF {vrf} that the packet came in by: its rp_filter counts, and the route back to {} \
+             in the table of the VRF",
+            case.source
+        ),
+        _ => format!(
+            "Compare rp_filter of {} with the route back to {}",
+            case.dev.name, case.source
+        ),
+    };
+    right(what)
+}
+
+/// The packet's mark chooses the table on its way; this lets it do so for the way back as well.
+fn src_valid_mark(case: &Case<'_>) -> Option<Fix> {
+    case.mark_helps.then(|| Fix {
+        title: format!(
+            "Let the filter look up with the packet's mark ({:#x}), by whose rule the route back leaves by {}",
+            case.drop.mark, case.dev.name
+        ),
+        commands: vec![case.inside(&set_key(&case.dev.name, "src_valid_mark", 1))],
+        file: None,
+        cost: Some("Lost at reboot.".into()),
+        primary: false,
+    })
 }
 
 /// The device has an address, so loose mode accepts any source with a route, and 2 wins over `all` = 1.
 fn loosen(case: &Case<'_>) -> Fix {
+    let title = match (case.spoof_suspected, case.origin.conversation) {
+        (true, None | Some(false)) => format!(
+            "If {} really sends by {} (asymmetric path): use loose mode on {}",
+            case.source, case.dev.name, case.dev.name
+        ),
+        _ => format!("Use loose mode on {}", case.dev.name),
+    };
     Fix {
-        title: format!("Use loose mode on {}", case.dev.name),
+        title,
         commands: vec![case.inside(&set(&case.dev.name, 2))],
         file: None,
         cost: Some("Sources without any route are still refused. Lost at reboot.".into()),
@@ -46,9 +123,8 @@ fn loosen(case: &Case<'_>) -> Fix {
     }
 }
 
-fn switch_off(case: &Case<'_>) -> Fix {
+fn switch_off(case: &Case<'_>, e: &Effective) -> Fix {
     let mut commands = Vec::new();
-    let e = &case.effective;
     if e.all != 0 {
         // `all` cannot be lowered for one device: give the others a value of their own first.
         for device in case
@@ -73,6 +149,16 @@ fn switch_off(case: &Case<'_>) -> Fix {
         _ => case.dev.name.clone(),
     };
     let mut cost = "Sources on this device are no longer checked. Lost at reboot.".to_owned();
+    if case.kind == Kind::NoRoute {
+        cost += &format!(
+            " Take care: this alone lets the packet in, but what answers {} has no route either.",
+            case.source
+        );
+    }
+    if case.kind == Kind::LocalRoute {
+        cost += " It helps as long as there are no policy rules and no local routes made by hand: with those the \
+                 kernel asks for local routes always.";
+    }
     if e.all != 0 && !case.leaning_on_all.is_empty() {
         cost += " The other devices keep their protection by values of their own.";
     }
@@ -107,19 +193,42 @@ fn persist(case: &Case<'_>) -> Option<Fix> {
     })
 }
 
+/// A route that leads back by the device. It is a command only where it is known how the source is reached there.
 fn route(case: &Case<'_>) -> Fix {
-    let command = format!(
-        "ip route replace {}/32 dev {}",
-        case.source,
-        shell::quoted(&case.dev.name)
-    );
+    let Case { dev, source, .. } = case;
+    let table = match case.reverse.as_ref().and_then(|r| r.table) {
+        // Routes that this look-up did not use would not be looked at before it.
+        Some(table) if !matches!(table, 253..=255) => format!(" table {table}"),
+        _ => String::new(),
+    };
+    let named = shell::quoted(&dev.name);
+    let command = match case.via {
+        _ if case.vrf.is_some() && table.is_empty() => None,
+        Some(Via::OnLink) => Some(format!("ip route replace {source}/32 dev {named}{table}")),
+        Some(Via::Gateway(gateway)) => Some(format!(
+            "ip route replace {source}/32 via {gateway} dev {named}{table}"
+        )),
+        None => None,
+    };
+    let title = match (&command, case.spoof_suspected) {
+        (Some(_), false) => format!("Give {source} a route of its own by {}", dev.name),
+        (Some(_), true) => format!(
+            "If {source} really is behind {}: give it a route of its own there",
+            dev.name
+        ),
+        (None, _) => format!(
+            "A route to {source} (or to its network) by {}, `via` the router there that sends its packets: which one \
+             that is, is not known here",
+            dev.name
+        ),
+    };
     Fix {
-        title: format!("Give {} a route of its own by {}", case.source, case.dev.name),
-        commands: vec![case.inside(&command)],
+        title,
+        commands: command.iter().map(|c| case.inside(c)).collect(),
         file: None,
         cost: Some(
             "One route per endpoint; in Cilium this is endpointRoutes.enabled. Traffic to it then takes \
-             that way too."
+             that way too. Lost at reboot."
                 .into(),
         ),
         primary: false,
@@ -128,10 +237,14 @@ fn route(case: &Case<'_>) -> Fix {
 
 /// A dot in a device's name would be taken for a separator, so such keys are written with slashes.
 fn set(device: &str, value: i32) -> String {
+    set_key(device, "rp_filter", value)
+}
+
+fn set_key(device: &str, key: &str, value: i32) -> String {
     let word = if device.contains('.') {
-        format!("net/ipv4/conf/{device}/rp_filter={value}")
+        format!("net/ipv4/conf/{device}/{key}={value}")
     } else {
-        format!("net.ipv4.conf.{device}.rp_filter={value}")
+        format!("net.ipv4.conf.{device}.{key}={value}")
     };
     format!("sysctl -w {}", shell::quoted(&word))
 }

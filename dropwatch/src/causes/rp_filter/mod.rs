@@ -6,9 +6,14 @@
 //! whenever the value in effect, the larger of `all` and the device's own, is not 0.
 //!
 //! Mine is only what the kernel itself calls so, by drop reason or by return value: martian sources are
-//! refused at the same place by other checks.
+//! refused at the same place by other checks. One of those is only made while the filter is on: with 0 the kernel
+//! asks for its own addresses, otherwise for all routes of type local. Such a drop is mine where the live facts
+//! leave nothing else ([`source_check::martian`]).
+
+use std::net::IpAddr;
 
 use self::case::Case;
+use super::source_check;
 use crate::{
     attach::spec::{self, Probe},
     judge::{Answer, Cause, Judgement, View},
@@ -47,7 +52,7 @@ impl Cause for RpFilter {
     fn judge(&self, anchor: &Anchor, view: &View<'_>) -> Judgement {
         let mut refused = anchor
             .drop()
-            .filter(|drop| refused_by_reverse_path(drop))
+            .filter(|drop| refused_by_reverse_path(drop) || may_be_local_route(drop))
             .into_iter();
         let Some(case) = refused.find_map(|drop| Case::read(drop, view)) else {
             return if view.pending() {
@@ -61,10 +66,25 @@ impl Cause for RpFilter {
         }
         Judgement::Mine(Box::new(Answer {
             key: case.key(),
+            counted: case.counted(),
+            family: case.family(),
             explanation: case.explain(view.unknown()),
-            family: None,
         }))
     }
+}
+
+/// Whether the check that knows local routes may have refused it, and only because the filter is on.
+fn may_be_local_route(drop: &Drop) -> bool {
+    let Some(packet) = &drop.packet else {
+        return false;
+    };
+    let (IpAddr::V4(source), IpAddr::V4(destination)) = (packet.src, packet.dst) else {
+        return false;
+    };
+    let mode = drop.source_check.as_ref().and_then(|check| check.mode);
+    let on = mode.is_some_and(|mode| mode.effective() != 0);
+    let special = source_check::by_address(source, destination).is_some();
+    on && !special && source_check::may_be_martian(drop)
 }
 
 /// Whether the kernel itself named the reverse-path filter.

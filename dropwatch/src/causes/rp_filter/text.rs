@@ -1,6 +1,6 @@
 //! The explanation in words.
 
-use super::case::{Case, Kind, ReverseRoute, Way};
+use super::case::{Case, Effective, Kind, ReverseRoute, Way};
 use crate::model::{
     evidence::SourceCheck,
     explanation::{Line, Source},
@@ -8,7 +8,7 @@ use crate::model::{
 
 /// Reads well after a count.
 pub fn title(case: &Case<'_>) -> String {
-    let dev = &case.dev.name;
+    let dev = on(case);
     match case.kind {
         _ if case.spoof_suspected => {
             format!(
@@ -22,47 +22,142 @@ pub fn title(case: &Case<'_>) -> String {
         Kind::NoRoute => {
             format!("refused by the reverse-path filter on {dev}: no route to the source")
         }
+        Kind::LocalRoute => {
+            format!("refused on {dev}: the source is inside a local route, and rp_filter is on")
+        }
+        Kind::Unknown => format!("refused by the reverse-path filter on {dev}"),
+    }
+}
+
+/// The same for a case that may come to be of several devices; `None` where it is of one.
+pub fn counted(case: &Case<'_>) -> Option<String> {
+    if !case.of_all_devices() {
+        return None;
+    }
+    let what = match case.kind {
+        _ if case.spoof_suspected => "with an inside source, refused by the reverse-path filter",
+        Kind::StrictMismatch => "refused by the strict reverse-path filter",
+        Kind::LooseNoAddress => "refused by the loose reverse-path filter for want of an IPv4 address",
+        Kind::NoRoute => "refused by the reverse-path filter: no route to the source",
+        Kind::LocalRoute => "refused: the source is inside a local route, and rp_filter is on",
+        Kind::Unknown => return None,
+    };
+    Some(what.into())
+}
+
+/// The device that it came in by, or the VRF where that one is not known.
+fn on(case: &Case<'_>) -> String {
+    match (&case.vrf, &case.effective) {
+        (Some(vrf), None) => format!("a device of VRF {vrf}"),
+        (Some(vrf), Some(_)) if *vrf != case.dev.name => format!("{} (VRF {vrf})", case.dev.name),
+        _ => case.dev.name.clone(),
     }
 }
 
 /// What happened, in this instance.
 pub fn summary(case: &Case<'_>) -> String {
-    let Case {
-        dev,
-        source,
-        effective,
-        ..
-    } = case;
-    let dev = &dev.name;
-    let value = effective.value;
-    let back = match &case.reverse {
-        Some(ReverseRoute {
-            dev: Some(back), ..
-        }) => format!("the route back to {source} leaves by {back}"),
-        _ => format!("the route back to {source} leaves by another device"),
-    };
+    let Case { source, .. } = case;
+    let dev = &case.dev.name;
+    let back = leads_back(case);
+    let value = case.effective.as_ref().map_or(0, |e| e.value);
     let why = match case.kind {
         Kind::StrictMismatch => format!(
-            "{back}, not by {dev} where the packet came in, and rp_filter = {value} (strict) demands the same device"
+            ": {back}, not by {dev} where the packet came in, and rp_filter = {value} (strict) demands the same device"
         ),
         Kind::LooseNoAddress => format!(
-            "{back}, and {dev} has no IPv4 address of its own: on such a device even rp_filter = {value} \
-             (loose) refuses what strict mode would"
+            ": {back}, and {dev} has no IPv4 address of its own: on such a device even rp_filter = {value} (loose) \
+             refuses what strict mode would"
         ),
-        Kind::NoRoute => format!(
-            "there is no route back to {source}, and rp_filter = {value} ({}) demands one",
-            mode(value)
+        Kind::NoRoute => format!(": {back}{}", demands(case)),
+        Kind::LocalRoute => format!(
+            ": {source} is no address of this host, but {back} is a local one, so the kernel takes it for its own; it \
+             only asks for such routes because rp_filter = {value} here"
         ),
+        Kind::Unknown if case.reverse.is_some() => {
+            format!(": {back}. What the filter was set to at the drop is not known")
+        }
+        Kind::Unknown => ". Its route back could not be read".into(),
     };
-    let judgement = if case.spoof_suspected {
-        format!(
-            " {dev} carries a default route, so this looks like a forged source from outside: the filter \
-             did its job."
-        )
-    } else {
-        String::new()
+    format!(
+        "The reverse-path filter refused a packet from {source} on {}{why}.{}",
+        on(case),
+        judgement(case)
+    )
+}
+
+fn demands(case: &Case<'_>) -> String {
+    match &case.effective {
+        Some(e) if e.value > 0 => {
+            format!(
+                ", and rp_filter = {} ({}) demands one",
+                e.value,
+                mode(e.value)
+            )
+        }
+        _ => String::new(),
+    }
+}
+
+/// Where the route back leads, as the start of a sentence.
+fn leads_back(case: &Case<'_>) -> String {
+    let source = case.source;
+    let table = match &case.vrf {
+        Some(vrf) => format!(" in the table of VRF {vrf}"),
+        None => String::new(),
     };
-    format!("The reverse-path filter refused a packet from {source} on {dev}: {why}.{judgement}")
+    match &case.reverse {
+        Some(ReverseRoute {
+            kind: Some(kind),
+            dev: None,
+            prefix,
+            ..
+        }) => format!(
+            "the route back to {source}{table} is {kind} {}",
+            prefix.as_deref().unwrap_or("(its prefix is not known)")
+        ),
+        _ if case.kind == Kind::LocalRoute => format!(
+            "the route that it is in ({})",
+            case.reverse
+                .as_ref()
+                .and_then(|r| r.prefix.as_deref())
+                .unwrap_or("prefix not known")
+        ),
+        Some(ReverseRoute { ways, .. }) if ways.len() > 1 => {
+            format!(
+                "the route back to {source}{table} leaves by {}",
+                ways.join(" or ")
+            )
+        }
+        Some(ReverseRoute {
+            dev: Some(back), ..
+        }) => {
+            format!("the route back to {source}{table} leaves by {back}")
+        }
+        _ if case.kind == Kind::NoRoute => format!("there is no route back to {source}{table}"),
+        _ => format!("the route back to {source}{table} leaves by another device"),
+    }
+}
+
+/// Whether the filter was right.
+fn judgement(case: &Case<'_>) -> String {
+    if !case.spoof_suspected {
+        return String::new();
+    }
+    let dev = &case.dev.name;
+    match (&case.origin.owner, case.origin.conversation) {
+        (Some(owner), _) => format!(
+            " {dev} carries a default route, and {owner} has that address here: the source was forged, or its packet \
+             left this machine and came back. The filter did its job."
+        ),
+        (None, Some(true)) => format!(
+            " {dev} carries a default route, and conntrack has seen this connection answered: the path is asymmetric, \
+             the source is hardly forged."
+        ),
+        (None, _) => format!(
+            " {dev} carries a default route, so this is an asymmetric path (the machine sends by a router there, and \
+             its answers would leave by the other device) or a forged source: nothing seen here tells which."
+        ),
+    }
 }
 
 /// The lines of proof.
@@ -76,17 +171,26 @@ pub fn evidence(case: &Case<'_>) -> Vec<Line> {
         });
     };
     line("verdict", verdict(case), Source::Kernel);
-    let check = case.drop.source_check.as_ref();
-    let mode_source = if check.is_some_and(|c| c.mode.is_some()) {
+    let mode_source = if case.by_kernel {
         Source::Kernel
     } else {
         Source::Config
     };
-    line("in effect", in_effect(case), mode_source);
+    if let Some(effective) = &case.effective {
+        line("in effect", in_effect(effective), mode_source);
+    }
+    if let Some(vrf) = &case.vrf {
+        let text = format!(
+            "{vrf}: its table is asked, the values are those of the device that the packet came in by"
+        );
+        line("vrf", text, Source::Config);
+    }
     let addresses = match (case.has_address, case.link.map(|l| l.ipv4.join(", "))) {
         (Some(false), _) => "no IPv4 address".into(),
         (_, Some(list)) if !list.is_empty() => list,
-        _ => "has an IPv4 address".into(),
+        (Some(true), _) => "has an IPv4 address".into(),
+        (None, Some(_)) => "no IPv4 address".into(),
+        (None, None) => "addresses not known".into(),
     };
     let kind = case
         .link
@@ -104,7 +208,16 @@ pub fn evidence(case: &Case<'_>) -> Vec<Line> {
             mode_source
         },
     );
-    line("route back", route_back(case), route_source(case));
+    if case.reverse.is_some() || case.kind == Kind::NoRoute {
+        line("route back", route_back(case), route_source(case));
+    }
+    if case.mark_helps {
+        let text = format!(
+            "with the packet's mark {:#x} it would leave by {}, but the filter looks it up without (src_valid_mark = 0)",
+            case.drop.mark, case.dev.name
+        );
+        line("mark", text, Source::Config);
+    }
     if let Some(way) = case.way {
         let way = match way {
             Way::Local => "it was for this host",
@@ -171,8 +284,7 @@ fn verdict(case: &Case<'_>) -> String {
     text
 }
 
-fn in_effect(case: &Case<'_>) -> String {
-    let e = &case.effective;
+fn in_effect(e: &Effective) -> String {
     let winner = if e.winning_key == "both" {
         "both keys say so".to_owned()
     } else {
@@ -192,7 +304,11 @@ fn route_back(case: &Case<'_>) -> String {
     let Some(route) = &case.reverse else {
         return format!("no route to {}", case.source);
     };
-    let mut text = route
+    let mut text = match route.kind.as_deref() {
+        Some("unicast") | None => String::new(),
+        Some(kind) => format!("{kind} "),
+    };
+    text += &route
         .prefix
         .clone()
         .unwrap_or_else(|| format!("to {}", case.source));
@@ -201,6 +317,9 @@ fn route_back(case: &Case<'_>) -> String {
     }
     if let Some(dev) = &route.dev {
         text += &format!(" dev {dev}");
+    }
+    if route.ways.len() > 1 {
+        text += &format!(" (one of {})", route.ways.join(", "));
     }
     match route.table {
         Some(254) => text += " table main",

@@ -130,6 +130,7 @@ impl Cause for SnatRace {
         Judgement::Mine(Box::new(Answer {
             key: case.key(),
             explanation: case.explain(view.unknown()),
+            counted: None,
             family: None,
         }))
     }
