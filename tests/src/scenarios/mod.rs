@@ -17,6 +17,7 @@ mod netfilter;
 pub mod nfqueue_mark;
 mod overflow;
 mod robustness;
+mod routes;
 pub mod rp_filter;
 pub mod rules;
 mod selection;
@@ -64,13 +65,19 @@ const GROUPS: &[(&str, &[&[Scenario]])] = &[
         rp_filter::CAUSE,
         &[
             rp_filter::SCENARIOS,
+            rp_filter::paths::SCENARIOS,
             rp_filter::special::SCENARIOS,
             rp_filter::twins::SCENARIOS,
         ],
     ),
     (
         "other_drops",
-        &[decoys::SCENARIOS, netfilter::SCENARIOS, martians::SCENARIOS],
+        &[
+            decoys::SCENARIOS,
+            netfilter::SCENARIOS,
+            martians::SCENARIOS,
+            routes::SCENARIOS,
+        ],
     ),
     ("hooks", &[hooks::SCENARIOS, flavours::SCENARIOS]),
     (

@@ -4,4 +4,5 @@ pub mod files;
 pub mod ipvs;
 pub mod nat;
 pub mod queue;
+pub mod routed;
 pub mod seed;

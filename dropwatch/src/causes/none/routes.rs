@@ -95,16 +95,14 @@ fn refused(drop: &Drop, source: Ipv4Addr, to: Ipv4Addr, view: &View<'_>) -> Opti
     };
     let off = is_on(name) == Some(false);
     match (kernel, route.kind.as_str()) {
-        (Some("forwarding_off") | None, _) if off => Some(forwarding_off(to, name, is_on("all"))),
-        (Some("none") | None, "none" | "throw") => Some(no_route(drop, to)),
-        (Some("refused") | None, "blackhole" | "unreachable" | "prohibit") => {
-            Some(by_route(to, route))
-        }
+        (Some("forwarding_off") | None, _) if off => Some(forwarding_off(name, is_on("all"))),
+        (Some("none") | None, "none" | "throw") => Some(no_route(drop)),
+        (Some("refused") | None, "blackhole" | "unreachable" | "prohibit") => Some(by_route(route)),
         _ => None,
     }
 }
 
-fn forwarding_off(to: Ipv4Addr, name: &str, all: Option<bool>) -> Said {
+fn forwarding_off(name: &str, all: Option<bool>) -> Said {
     let key = if name.contains('.') {
         format!("net/ipv4/conf/{name}/forwarding")
     } else {
@@ -118,7 +116,7 @@ fn forwarding_off(to: Ipv4Addr, name: &str, all: Option<bool>) -> Said {
     Said {
         title: format!("to be forwarded, but forwarding is off on {name}"),
         what: format!(
-            "{to} is no address of this host, and forwarding is off on {name}, where the packet came in ({key} = 0{whole})."
+            "The destination is no address of this host, and forwarding is off on {name}, where the packet came in ({key} = 0{whole})."
         ),
         look: "`sysctl net.ipv4.ip_forward[ net.ipv4.conf.{dev}.forwarding]`: a machine that is to forward needs it; \
                else ask who sends such packets here (`tcpdump -e -nn -i {dev|any} dst host {dst}` shows the MAC \
@@ -130,22 +128,22 @@ fn forwarding_off(to: Ipv4Addr, name: &str, all: Option<bool>) -> Said {
     }
 }
 
-fn no_route(drop: &Drop, to: Ipv4Addr) -> Said {
+fn no_route(drop: &Drop) -> Said {
     let marked = match drop.mark {
         0 => String::new(),
         mark => format!(" for a packet with mark {mark:#x}"),
     };
     Said {
-        title: format!("to {to}, to which there is no route"),
-        what: format!("There is no route to {to}{marked}, not even a default route."),
+        title: format!("to where there is no route{marked}"),
+        what: format!("There is no route to the destination{marked}, not even a default route."),
         look: LOOK.into(),
-        facts: json!({ "kind": "none" }),
+        facts: json!({ "kind": "none", "mark": drop.mark }),
         class: Class::Routing,
-        lines: vec![line("route", format!("no route to {to}"))],
+        lines: vec![line("route", format!("none{marked}"))],
     }
 }
 
-fn by_route(to: Ipv4Addr, route: &Route) -> Said {
+fn by_route(route: &Route) -> Said {
     let kind = &route.kind;
     let table = match route.table {
         Some(254) => " in table main".to_owned(),
@@ -155,8 +153,8 @@ fn by_route(to: Ipv4Addr, route: &Route) -> Said {
     };
     // A policy rule can refuse as well, and has no prefix.
     let what = match &route.prefix {
-        Some(prefix) => format!("route {kind} {prefix}{table}"),
-        None => format!("{kind} route or policy rule"),
+        Some(prefix) => format!("{kind} route, {prefix}{table}"),
+        None => format!("{kind} route or policy rule, whose prefix is not known"),
     };
     let told = match kind.as_str() {
         "blackhole" => "without a word to the sender",
@@ -170,8 +168,10 @@ fn by_route(to: Ipv4Addr, route: &Route) -> Said {
         _ => LOOK.to_owned(),
     };
     Said {
-        title: format!("to {to}, refused by a {what}"),
-        what: format!("The {what} covers {to}: it drops the packet {told}. Somebody wanted it so."),
+        title: format!("refused by a {what}"),
+        what: format!(
+            "A {what} covers the destination: it drops the packet {told}. Somebody wanted it so."
+        ),
         look,
         facts: json!({ "kind": kind, "prefix": route.prefix, "table": route.table }),
         class: Class::Routing,

@@ -7,21 +7,19 @@ use serde_json::json;
 
 use super::{
     super::source_check::{self, Checked, Martian},
-    fixes, text,
+    fixes,
+    reverse::{Origin, ReverseRoute, Via, no_route, origin, reverse_route, via, via_peer},
+    text,
 };
 use crate::{
     facts::{Link, Netns, Process, SetBy, SysctlFiles, sysctl_files::dotted},
     judge::{Family, Key, View},
     model::{
         anchor::{Dev, Drop},
-        evidence::{Mode, SourceCheck, SysctlWrite},
+        evidence::{Mode, SysctlWrite},
         explanation::Explanation,
-        tuple::Tuple,
     },
 };
-
-/// include/uapi/linux/netfilter/nf_conntrack_common.h
-const IPS_SEEN_REPLY: u32 = 2;
 
 /// Which of the filter's rules refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
@@ -66,43 +64,6 @@ pub(super) struct PeerEnd {
     pub(super) netns: serde_json::Value,
     pub(super) processes: Vec<Process>,
     pub(super) pod: Option<String>,
-}
-
-/// The route back to the source.
-#[derive(Clone, Debug, Default, Serialize)]
-pub(super) struct ReverseRoute {
-    /// `unicast`, `blackhole`, …
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) kind: Option<String>,
-    pub(super) dev: Option<String>,
-    pub(super) table: Option<u32>,
-    pub(super) prefix: Option<String>,
-    pub(super) gateway: Option<Ipv4Addr>,
-    pub(super) source: Option<Ipv4Addr>,
-    /// Devices of all ways, where there are several (ECMP).
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub(super) ways: Vec<String>,
-    /// `kernel`: device and table are those of the look-up that refused the packet; `config`: asked after.
-    pub(super) from: &'static str,
-}
-
-/// What speaks for a forged source, or against it.
-#[derive(Clone, Debug, Default, Serialize)]
-pub(super) struct Origin {
-    /// Device and namespace here that have this very address, behind the device of the route back.
-    pub(super) owner: Option<String>,
-    /// Whether conntrack has seen packets of this connection in both directions; `None` where it was not asked or
-    /// could not tell.
-    pub(super) conversation: Option<bool>,
-}
-
-/// How the source is reached by the device that it came in by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Via {
-    /// It is on the link itself.
-    OnLink,
-    /// By a router, as another route there says.
-    Gateway(Ipv4Addr),
 }
 
 /// A process that wrote the value.
@@ -228,8 +189,11 @@ impl<'a> Case<'a> {
                 now.0, dev.name, now.1
             ));
         }
-        let on_link =
-            neighbour.is_some_and(|n| n.known) || link.is_some_and(|l| peer_has(l, source, view));
+        let beyond = link.and_then(|link| via_peer(link, source, view));
+        let beyond = match neighbour {
+            Some(neighbour) if neighbour.known => Some(Via::OnLink),
+            _ => beyond,
+        };
         Some(Self {
             drop,
             source,
@@ -242,7 +206,7 @@ impl<'a> Case<'a> {
             has_address: mode.map(|mode| mode.has_address),
             peer: link.and_then(peer_end),
             mark_helps: marked_back.is_some_and(|r| r.oif == Some(dev.ifindex)),
-            via: via(by_dev, on_link),
+            via: beyond.or(via(by_dev)),
             reverse,
             vrf: vrf_link.map(|l| l.name.clone()),
             spoof_suspected,
@@ -364,77 +328,9 @@ fn kind(mode: Option<&Mode>, no_route: Option<bool>) -> Kind {
     }
 }
 
-/// Whether there was no route back, as the kernel saw it or as the tables say now.
-fn no_route(check: &SourceCheck, back: Option<&crate::facts::Route>) -> Option<bool> {
-    match (&check.lookup, back) {
-        (Some(lookup), _) => Some(lookup.oif == 0),
-        (None, Some(back)) => Some(back.oif.is_none()),
-        (None, None) => None,
-    }
-}
-
 /// Whether a switch is on for a device: where one of the two is (`IN_DEV_ORCONF`, include/linux/inetdevice.h).
 fn on(list: Option<&Vec<String>>, device: &str) -> Option<bool> {
     Some(list?.iter().any(|name| name == "all" || name == device))
-}
-
-/// Whether the other end of the device has this address.
-fn peer_has(link: &Link, source: Ipv4Addr, view: &View<'_>) -> bool {
-    let Some((peer, netns)) = link.peer.as_ref().and_then(|p| Some((p, p.netns?))) else {
-        return false;
-    };
-    if link.kind.as_deref() != Some("veth") {
-        return false;
-    }
-    let there = view.link(netns, peer.ifindex);
-    there.is_some_and(|there| {
-        let mut addresses = there.ipv4.iter().filter_map(|cidr| cidr.split('/').next());
-        addresses.any(|address| address.parse() == Ok(source))
-    })
-}
-
-/// How the source is reached by the device, if that is known.
-fn via(route: Option<&crate::facts::Route>, on_link: bool) -> Option<Via> {
-    if on_link {
-        return Some(Via::OnLink);
-    }
-    let route = route.filter(|r| r.kind == "unicast" && r.prefix.is_some())?;
-    Some(route.gateway.map_or(Via::OnLink, Via::Gateway))
-}
-
-/// Looks for who has the source's address, and for answers to it.
-fn origin(drop: &Drop, view: &View<'_>, source: Ipv4Addr, back: Option<u32>) -> Origin {
-    let behind = back.and_then(|index| view.link(drop.netns, index));
-    let there = behind.and_then(|link| {
-        let netns = link.peer.as_ref()?.netns.filter(|n| *n != drop.netns)?;
-        Some((link, netns, view.owner(netns, source)?))
-    });
-    let owner = there.and_then(|(link, netns, owner)| {
-        let name = link.peer.as_ref()?.owner.as_ref();
-        let name = name.and_then(|n| n.name.clone());
-        let device = owner.device.as_ref()?;
-        Some(match name {
-            Some(name) => format!("{device} in netns {name}"),
-            None => format!("{device} in netns {netns}"),
-        })
-    });
-    let tuple = drop.packet.as_ref().and_then(|p| {
-        Some(Tuple {
-            proto: p.number().filter(|number| matches!(number, 6 | 17))?,
-            src: p.src,
-            dst: p.dst,
-            sport: p.sport?,
-            dport: p.dport?,
-        })
-    });
-    let entry = tuple.and_then(|tuple| view.conntrack(drop.netns, tuple, 0));
-    Origin {
-        owner,
-        // No entry says nothing: conntrack may not be there, or in another zone.
-        conversation: entry
-            .filter(|e| e.found)
-            .map(|e| e.status & IPS_SEEN_REPLY != 0),
-    }
 }
 
 /// Where it was going, from the routing tables.
@@ -472,38 +368,6 @@ fn peer_end(link: &Link) -> Option<PeerEnd> {
         processes: owner.map_or_else(Vec::new, |o| o.processes.clone()),
         pod: owner.and_then(|o| o.pod.clone()),
     })
-}
-
-/// Device and table from the kernel's look-up where it was seen; the rest from the tables, if they still
-/// agree with it.
-fn reverse_route(
-    check: &SourceCheck,
-    link: Option<&Link>,
-    asked: Option<&crate::facts::Route>,
-) -> Option<ReverseRoute> {
-    let of_config = asked.filter(|r| r.kind != "none").map(|r| ReverseRoute {
-        kind: Some(r.kind.clone()),
-        dev: r.dev.clone(),
-        table: r.table,
-        prefix: r.prefix.clone(),
-        gateway: r.gateway,
-        source: r.source,
-        ways: r.ways.clone(),
-        from: "config",
-    });
-    let Some(lookup) = &check.lookup else {
-        return of_config;
-    };
-    if lookup.oif == 0 {
-        // Blackholes and their like have no device either.
-        return of_config.filter(|r| r.dev.is_none());
-    }
-    let agrees = asked.is_some_and(|r| r.oif == Some(lookup.oif));
-    let mut route = of_config.filter(|_| agrees).unwrap_or_default();
-    route.from = "kernel";
-    route.table = Some(lookup.table);
-    route.dev = route.dev.or_else(|| link.map(|l| l.name.clone()));
-    Some(route)
 }
 
 /// The lines that set what is in effect.

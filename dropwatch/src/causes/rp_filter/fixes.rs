@@ -1,6 +1,9 @@
 //! What to change.
 
-use super::case::{Case, Effective, Kind, Via};
+use super::{
+    case::{Case, Effective, Kind},
+    reverse::Via,
+};
 use crate::{
     causes::shell,
     model::explanation::{File, Fix},
@@ -52,7 +55,10 @@ pub fn fixes(case: &Case<'_>) -> Vec<Fix> {
             }
         } else {
             fixes.push(switch_off(case, effective));
-            fixes.extend(persist(case));
+            // For good it would only hide that the answers have no way either.
+            if case.kind != Kind::NoRoute {
+                fixes.extend(persist(case));
+            }
         }
     }
     if case.origin.conversation == Some(true) && fixes.len() > 1 {
@@ -226,11 +232,11 @@ fn route(case: &Case<'_>) -> Fix {
         title,
         commands: command.iter().map(|c| case.inside(c)).collect(),
         file: None,
-        cost: Some(
-            "One route per endpoint; in Cilium this is endpointRoutes.enabled. Traffic to it then takes \
-             that way too. Lost at reboot."
-                .into(),
-        ),
+        cost: command.is_some().then(|| {
+            "One route per endpoint; in Cilium this is endpointRoutes.enabled. Traffic to it then takes that way too. \
+             Lost at reboot."
+                .into()
+        }),
         primary: false,
     }
 }

@@ -26,6 +26,7 @@ use crate::{
 
 mod case;
 mod fixes;
+mod reverse;
 mod text;
 
 /// The cause.

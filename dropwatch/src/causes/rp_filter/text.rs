@@ -1,6 +1,9 @@
 //! The explanation in words.
 
-use super::case::{Case, Effective, Kind, ReverseRoute, Way};
+use super::{
+    case::{Case, Effective, Kind, Way},
+    reverse::ReverseRoute,
+};
 use crate::model::{
     evidence::SourceCheck,
     explanation::{Line, Source},
@@ -112,8 +115,8 @@ fn leads_back(case: &Case<'_>) -> String {
             prefix,
             ..
         }) => format!(
-            "the route back to {source}{table} is {kind} {}",
-            prefix.as_deref().unwrap_or("(its prefix is not known)")
+            "the route back to {source}{table} is a {kind} route ({})",
+            prefix.as_deref().unwrap_or("its prefix is not known")
         ),
         _ if case.kind == Kind::LocalRoute => format!(
             "the route that it is in ({})",

@@ -12,6 +12,7 @@ use crate::traffic::flow::Flow;
 
 pub mod case;
 mod facts;
+pub mod paths;
 pub mod special;
 pub mod twins;
 
