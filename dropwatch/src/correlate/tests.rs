@@ -258,6 +258,150 @@ fn a_martian_at_the_same_place_is_not_blamed() {
     }
 }
 
+/// Pushes a drop and answers with other facts where there are some.
+fn told_with(drop: Box<Drop>, other: impl Fn(&FactKey) -> Option<Fact>) -> Told {
+    let now = drop.time_ns;
+    let mut engine = engine();
+    let mut out = Vec::new();
+    engine.dropped(drop, &mut out);
+    loop {
+        match out.pop().expect("told") {
+            Output::Ask(key) => {
+                let fact = other(&key).unwrap_or_else(|| answer(&key));
+                engine.fact(key, fact, now, &mut out);
+            }
+            Output::Told(case) => return *case,
+            Output::Repeat(_) | Output::Update(_) => {}
+        }
+    }
+}
+
+/// The source is in a local route; whether it is an own address, and what else makes the kernel ask, is told.
+fn in_local_route(key: &FactKey, owner: &Owner) -> Option<Fact> {
+    match key {
+        FactKey::Owner { .. } => Some(Fact::Owner(owner.clone())),
+        FactKey::Route { to, .. } if to.octets()[3] == 113 => Some(Fact::Route(Route {
+            kind: "local".into(),
+            dev: Some("lo".into()),
+            oif: Some(1),
+            table: Some(255),
+            prefix: Some("10.0.0.0/24".into()),
+            ..Route::default()
+        })),
+        _ => None,
+    }
+}
+
+#[test]
+fn a_local_route_is_the_filters_only_when_nothing_else_asks_for_it() {
+    let judged = |value, owner: Owner| {
+        let drop = drop_at(SECOND, "IP_LOCAL_SOURCE", refused(0, value, true));
+        let told = told_with(drop, |key| in_local_route(key, &owner));
+        let facts = &told.explanation.facts;
+        (told.cause, facts["kind"].clone(), facts["martian"].clone())
+    };
+    let (cause, kind, _) = judged(1, Owner::default());
+    assert_eq!((cause, kind), (Some("rp_filter"), "local_route".into()));
+    let own = Owner {
+        device: Some("lo".into()),
+        ..Owner::default()
+    };
+    let custom = Owner {
+        custom_rules: true,
+        ..Owner::default()
+    };
+    for (value, owner, martian) in [
+        (1, own, "own_address"),
+        (1, custom, "local_route"),
+        (0, Owner::default(), "local_route"),
+    ] {
+        let (cause, _, found) = judged(value, owner);
+        assert_eq!((cause, found), (None, martian.into()));
+    }
+}
+
+#[test]
+fn an_unread_owner_is_no_own_address() {
+    let drop = drop_at(SECOND, "IP_LOCAL_SOURCE", refused(0, 1, true));
+    let told = told_with(drop, |key| match key {
+        FactKey::Owner { .. } => Some(Fact::Unknown {
+            why: "too many questions".into(),
+        }),
+        _ => in_local_route(key, &Owner::default()),
+    });
+    assert_eq!(told.cause, None);
+    assert!(told.explanation.facts["martian"].is_null());
+    assert_eq!(told.explanation.unknown, ["too many questions"]);
+    assert!(!told.explanation.summary.contains("rp_filter"));
+}
+
+#[test]
+fn zero_may_report_to_a_group() {
+    let report = |groups: Groups| {
+        let mut drop = drop_at(SECOND, "NOT_SPECIFIED", None);
+        let packet = drop.packet.as_mut().expect("a packet");
+        packet.proto = "IGMP".into();
+        packet.src = Ipv4Addr::UNSPECIFIED.into();
+        packet.dst = Ipv4Addr::new(224, 0, 0, 22).into();
+        told_with(drop, |key| match key {
+            FactKey::Groups { .. } => Some(Fact::Groups(groups.clone())),
+            _ => None,
+        })
+    };
+    let unheard = report(Groups::default()).explanation;
+    assert!(unheard.facts["martian"].is_null());
+    assert_eq!(unheard.facts["route"]["kind"], "no_listener");
+    let joined = report(Groups {
+        joined: vec![Ipv4Addr::new(224, 0, 0, 22)],
+        routed: false,
+    });
+    assert!(joined.explanation.facts["martian"].is_null());
+    assert!(joined.explanation.facts["route"].is_null());
+}
+
+/// The values of the VRF are not those that counted, and with several devices it is not known whose did.
+#[test]
+fn a_vrf_lends_its_values_to_nobody() {
+    let vrf = |lowers: &[(&str, u32)]| {
+        let lowers = lowers.iter().map(|(name, index)| ((*name).into(), *index));
+        let vrf = Link {
+            name: "lxc1".into(),
+            ifindex: 7,
+            kind: Some("vrf".into()),
+            vrf: Some(7),
+            lowers: lowers.collect(),
+            ..Link::default()
+        };
+        let drop = drop_at(SECOND, "IP_RPFILTER", refused(0, 0, false));
+        told_with(drop, |key| match key {
+            FactKey::Link { ifindex: 7, .. } => Some(Fact::Link(vrf.clone())),
+            FactKey::Link { ifindex: 9, .. } => Some(Fact::Link(Link {
+                name: "r0".into(),
+                ifindex: 9,
+                ipv4: vec!["10.0.1.1/24".into()],
+                vrf: Some(7),
+                ..Link::default()
+            })),
+            FactKey::RpFilter { .. } => Some(Fact::RpFilter(RpFilterSettings {
+                devices: vec![("lxc1".into(), 0), ("r0".into(), 1)],
+                ..RpFilterSettings::default()
+            })),
+            _ => None,
+        })
+        .explanation
+    };
+    let one = vrf(&[("r0", 9)]);
+    assert_eq!(one.facts["kind"], "strict_mismatch");
+    assert_eq!(one.facts["device"]["name"], "r0");
+    assert_eq!(one.facts["effective"]["value"], 1);
+    let two = vrf(&[("r0", 9), ("r1", 10)]);
+    assert_eq!(two.facts["kind"], "unknown");
+    assert!(two.facts["effective"].is_null());
+    assert!(two.unknown.iter().any(|u| u.contains("(r0, r1)")));
+    assert!(two.fixes.iter().all(|fix| fix.commands.is_empty()));
+    assert!(!two.summary.contains("= 0"));
+}
+
 #[test]
 fn without_reasons_only_the_return_value_convicts() {
     let check = |verdict| {

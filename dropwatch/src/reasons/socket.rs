@@ -32,7 +32,7 @@ pub(super) const TABLE: &[ReasonText] = &[
         "NO_SOCKET",
         Socket,
         "No socket wanted the packet: nothing listens on or is connected with this address and port, or a TCP handshake has no valid request or child socket.",
-        "`ss -tulnp` in the packet's network namespace: is the service up, on this address, port and protocol?",
+        "`ss -tulnp`: is the service up, on this address, port and protocol?",
     ),
     text(
         "PACKET_SOCK_ERROR",
