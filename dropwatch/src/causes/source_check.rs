@@ -113,6 +113,8 @@ pub enum Martian {
     ByFilter(Prefix),
     /// The same; whether it takes `rp_filter` for that is not known.
     Unclear(Prefix),
+    /// The same; whether it is an own address is not known either.
+    OfLocalRoute(Prefix),
     /// What the kernel refused it for is not known.
     Unknown,
 }
@@ -138,13 +140,14 @@ impl Martian {
             Self::LimitedBroadcast => "broadcast",
             Self::Zero => "zero",
             Self::OwnAddress(_) => "own_address",
-            Self::LocalRoute(route) | Self::ByFilter(route) | Self::Unclear(route) => {
-                match route.kind.as_str() {
-                    "broadcast" => "broadcast",
-                    "multicast" => "multicast",
-                    _ => "local_route",
-                }
-            }
+            Self::LocalRoute(route)
+            | Self::ByFilter(route)
+            | Self::Unclear(route)
+            | Self::OfLocalRoute(route) => match route.kind.as_str() {
+                "broadcast" => "broadcast",
+                "multicast" => "multicast",
+                _ => "local_route",
+            },
             Self::Unknown => "invalid",
         }
     }
@@ -234,8 +237,7 @@ pub fn martian(drop: &Drop, view: &View<'_>) -> Option<Martian> {
     let checked = checked(drop, view);
     let oif = checked.as_ref().and_then(|c| c.vrf).unwrap_or(0);
     let route = view.route_of(drop.netns, source, None, 0, 0, oif);
-    let owner = owner?;
-    if let Some(device) = &owner.device {
+    if let Some(device) = owner.and_then(|owner| owner.device.as_ref()) {
         return Some(Martian::OwnAddress(device.clone()));
     }
     let route = route?;
@@ -249,6 +251,9 @@ pub fn martian(drop: &Drop, view: &View<'_>) -> Option<Martian> {
         kind: route.kind.clone(),
         prefix: route.prefix.clone(),
         dev: route.dev.clone(),
+    };
+    let Some(owner) = owner else {
+        return Some(Martian::OfLocalRoute(prefix));
     };
     let always = owner.custom_rules || owner.custom_local_routes;
     let mode = checked.filter(|c| c.by_kernel).and_then(|c| c.mode);

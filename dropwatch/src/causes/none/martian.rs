@@ -76,6 +76,18 @@ pub fn explain(drop: &Drop, view: &View<'_>) -> Option<Said> {
             ),
             TWICE,
         ),
+        Martian::OfLocalRoute(route) => (
+            format!(
+                "is covered by a route of type {}{}: the kernel takes it for its own. Whether it is an address of this \
+                 host, and what rp_filter has to do with it, is not known.",
+                route.kind,
+                match &route.prefix {
+                    Some(prefix) => format!(" ({prefix})"),
+                    None => String::new(),
+                }
+            ),
+            TWICE,
+        ),
         Martian::Unknown => (
             "was refused as an address of this host or one that no packet may come from; what it is could not be \
              found out, or has changed since."

@@ -121,6 +121,13 @@ impl<'a> Case<'a> {
         let (IpAddr::V4(source), IpAddr::V4(destination)) = (packet.src, packet.dst) else {
             return None;
         };
+        let of_local_route = source_check::may_be_martian(drop);
+        if of_local_route {
+            match source_check::martian(drop, view) {
+                Some(Martian::ByFilter(prefix)) if prefix.kind == "local" => {}
+                _ => return None,
+            }
+        }
         let check = drop.source_check.clone().unwrap_or_default();
         // All questions first: they are answered side by side.
         let netns = view.netns(drop.netns);
@@ -153,10 +160,10 @@ impl<'a> Case<'a> {
         let by_dev = view.route_of(drop.netns, source, None, drop.mark, 0, dev.ifindex);
         let neighbour = view.neighbour(drop.netns, dev.ifindex, source);
 
-        let kind = match source_check::martian(drop, view) {
-            Some(Martian::ByFilter(prefix)) if prefix.kind == "local" => Kind::LocalRoute,
-            _ if source_check::may_be_martian(drop) => return None,
-            _ => kind(mode.as_ref(), no_route(&check, back)),
+        let kind = if of_local_route {
+            Kind::LocalRoute
+        } else {
+            kind(mode.as_ref(), no_route(&check, back))
         };
         let reverse = reverse_route(&check, back_link, back);
         let outside = defaults.is_some_and(|d| d.devices.contains(&dev.name));
@@ -164,7 +171,7 @@ impl<'a> Case<'a> {
             r.dev.as_ref().is_some_and(|d| *d != dev.name)
                 && r.prefix.as_deref().is_some_and(|p| p != "0.0.0.0/0")
         });
-        let spoof_suspected = outside && elsewhere;
+        let spoof_suspected = outside && elsewhere && !of_local_route;
         let origin = if spoof_suspected {
             let back_index = lookup.map(|l| l.oif).or(back.and_then(|r| r.oif));
             origin(drop, view, source, back_index)
@@ -238,7 +245,10 @@ impl<'a> Case<'a> {
             kind: self.kind,
             values: effective.map(|e| (e.all, e.device)),
             device: one_device.then(|| self.dev.name.clone()),
-            back: self.reverse.as_ref().map(|route| (route.dev.clone(), route.table)),
+            back: self
+                .reverse
+                .as_ref()
+                .map(|route| (route.dev.clone(), route.table)),
             vrf: self.vrf.clone(),
             spoof_suspected: self.spoof_suspected,
             mark_helps: self.mark_helps,
@@ -255,7 +265,10 @@ impl<'a> Case<'a> {
     pub(super) fn family(&self) -> Option<Family> {
         Some(Family {
             key: Key::of((self.kind, self.dev.name.clone())),
-            title: format!("refused by the reverse-path filter on {}, further sources", self.dev.name),
+            title: format!(
+                "refused by the reverse-path filter on {}, further sources",
+                self.dev.name
+            ),
         })
     }
 

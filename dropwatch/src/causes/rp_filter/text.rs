@@ -40,7 +40,9 @@ pub fn counted(case: &Case<'_>) -> Option<String> {
     let what = match case.kind {
         _ if case.spoof_suspected => "with an inside source, refused by the reverse-path filter",
         Kind::StrictMismatch => "refused by the strict reverse-path filter",
-        Kind::LooseNoAddress => "refused by the loose reverse-path filter for want of an IPv4 address",
+        Kind::LooseNoAddress => {
+            "refused by the loose reverse-path filter for want of an IPv4 address"
+        }
         Kind::NoRoute => "refused by the reverse-path filter: no route to the source",
         Kind::LocalRoute => "refused: the source is inside a local route, and rp_filter is on",
         Kind::Unknown => return None,
