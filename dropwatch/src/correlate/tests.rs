@@ -259,7 +259,7 @@ fn a_martian_at_the_same_place_is_not_blamed() {
 }
 
 /// Pushes a drop and answers with other facts where there are some.
-fn told_with(drop: Box<Drop>, other: impl Fn(&FactKey) -> Option<Fact>) -> Told {
+fn told_with(drop: Box<Drop>, other: impl Fn(&FactKey) -> Option<Fact>) -> Report {
     let now = drop.time_ns;
     let mut engine = engine();
     let mut out = Vec::new();
@@ -270,8 +270,8 @@ fn told_with(drop: Box<Drop>, other: impl Fn(&FactKey) -> Option<Fact>) -> Told 
                 let fact = other(&key).unwrap_or_else(|| answer(&key));
                 engine.fact(key, fact, now, &mut out);
             }
-            Output::Told(case) => return *case,
-            Output::Repeat(_) | Output::Update(_) => {}
+            Output::Report(case) => return *case,
+            Output::Repeat(_) | Output::Update(_) | Output::Renewed(_) => {}
         }
     }
 }

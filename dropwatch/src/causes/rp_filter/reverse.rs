@@ -6,8 +6,8 @@ use std::net::Ipv4Addr;
 use serde::Serialize;
 
 use crate::{
-    correlate::view::View,
     facts::{Link, Route},
+    judge::View,
     model::{anchor::Drop, evidence::SourceCheck, tuple::Tuple},
 };
 
