@@ -8,7 +8,7 @@ use super::{
     queued_by, suspects as suspects_of,
 };
 use crate::{
-    facts::ruleset::{Chain, Family, Ruleset, Subsystem, Target},
+    facts::ruleset::{Backend, Chain, Family, Ruleset, Subsystem, Target},
     model::{anchor::Drop, coverage::Coverage, hook::Hook},
 };
 
@@ -164,8 +164,13 @@ pub fn describe(one: &Candidate<'_>) -> String {
             let handle = rule
                 .handle
                 .map_or(String::new(), |h| format!(" handle {h}"));
+            // iptables counts its rules, nft does not.
+            let number = one
+                .position()
+                .filter(|_| *backend != Backend::Nft)
+                .map_or(String::new(), |number| format!(" rule {number}"));
             format!(
-                "{backend} table {table} chain {name}{handle}: {}",
+                "{backend} table {table} chain {name}{number}{handle}: {}",
                 rule.text
             )
         }
@@ -182,6 +187,7 @@ pub fn rule_json(one: &Candidate<'_>) -> Value {
         "chain": one.chain.name,
         "text": one.rule.map_or("policy drop", |rule| &rule.text),
         "handle": one.rule.and_then(|rule| rule.handle),
+        "position": one.position(),
     })
 }
 

@@ -1,7 +1,24 @@
 //! Rules that can have done something to a packet.
 
 use super::answer::Answer;
-use crate::facts::ruleset::{Chain, Rule, Target};
+use crate::facts::ruleset::{Backend, Chain, Family, Rule, Target};
+
+/// A rule or policy by its place, so that it is known again in another reading of the rules.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct RuleId {
+    /// Tool that it belongs to.
+    pub backend: Backend,
+    /// Family of its table.
+    pub family: Family,
+    /// Table, as in [`Chain::table`].
+    pub table: String,
+    /// Chain.
+    pub chain: String,
+    /// nft handle, which stays when rules are put before it.
+    pub handle: Option<u64>,
+    /// Number in its chain, from 1, of a rule without a handle. A policy has neither.
+    pub position: Option<usize>,
+}
 
 /// A rule on the way to another: it jumped there.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -32,6 +49,26 @@ pub struct Candidate<'a> {
 }
 
 impl Candidate<'_> {
+    /// The rule or policy by its place.
+    #[must_use]
+    pub fn id(&self) -> RuleId {
+        let handle = self.rule.and_then(|rule| rule.handle);
+        RuleId {
+            backend: self.chain.backend,
+            family: self.chain.family,
+            table: self.chain.table.clone(),
+            chain: self.chain.name.clone(),
+            handle,
+            position: self.position().filter(|_| handle.is_none()),
+        }
+    }
+
+    /// The rule's number in its chain, from 1; `None` for a policy.
+    #[must_use]
+    pub fn position(&self) -> Option<usize> {
+        self.chain.position(self.rule?)
+    }
+
     /// Whether it is the same rule, whatever the path.
     #[must_use]
     pub fn is_same(&self, other: &Self) -> bool {
@@ -84,5 +121,54 @@ impl<'a> Candidates<'a> {
                 one.sure = sure;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::{
+        samples::{legacy, nft, rule, tcp},
+        suspects::suspects,
+    };
+    use super::*;
+    use crate::facts::ruleset::{Hook, Ruleset};
+
+    fn ids(set: &Ruleset) -> Vec<(Option<u64>, Option<usize>)> {
+        let found = suspects(set, &tcp(Hook::Input), None);
+        let ids = found.list.iter().map(Candidate::id);
+        ids.map(|id| (id.handle, id.position)).collect()
+    }
+
+    #[test]
+    fn rules_without_a_handle_are_known_by_their_number() {
+        let set = legacy(
+            "*filter\n:INPUT DROP [0:0]\n-A INPUT -i lo -j ACCEPT\n-A INPUT -m limit --limit 1/s -j DROP\n\
+             -A INPUT -m limit --limit 1/s -j DROP\nCOMMIT\n",
+        );
+        assert_eq!(ids(&set), [(None, Some(2)), (None, Some(3)), (None, None)]);
+    }
+
+    #[test]
+    fn rules_with_a_handle_are_known_by_it() {
+        let limit = json!({"limit": {"rate": 1, "per": "second"}});
+        let vmap = json!({"vmap": {"key": {"meta": {"key": "mark"}},
+            "data": {"set": [[1, {"accept": null}], [0, {"drop": null}]]}}});
+        let set = nft(
+            "inet",
+            &[("input", Some(("filter", "input", 0, "accept")))],
+            &[
+                rule("input", 7, json!([vmap])),
+                rule("input", 9, json!([limit, {"drop": null}])),
+            ],
+        );
+        assert_eq!(ids(&set)[0], (Some(7), None));
+        let last = &set.chains[0].rules[2];
+        assert_eq!(
+            set.chains[0].position(last),
+            Some(2),
+            "parts of one rule are one"
+        );
     }
 }

@@ -27,7 +27,7 @@ pub use attribution::{
 };
 pub use bits::{propose_mask, used_mark_bits};
 pub use blame::{MarkBlame, because_of_mark};
-pub use candidates::{Candidate, Candidates, Step};
+pub use candidates::{Candidate, Candidates, RuleId, Step};
 pub use find::{NatRule, destination_rule, queued_by, translated_by};
 pub use judge::judge;
 pub use packet::{Packet, Passed};

@@ -213,6 +213,18 @@ impl Chain {
             && self.table == other.table
     }
 
+    /// A rule's number among those of this chain, as its tool counts them, from 1; `None` for one that is not here.
+    #[must_use]
+    pub fn position(&self, rule: &Rule) -> Option<usize> {
+        let at = self.rules.iter().position(|one| std::ptr::eq(one, rule))?;
+        let mut number = 1;
+        for pair in self.rules[..=at].windows(2) {
+            let part = pair[1].handle.is_some() && pair[0].handle == pair[1].handle;
+            number += usize::from(!part);
+        }
+        Some(number)
+    }
+
     /// Name of the program that changes it: `ip6tables-nft`. With `-save` and `-restore` behind it, those of
     /// iptables.
     #[must_use]
