@@ -42,6 +42,17 @@ impl Ruleset {
         let concerns = |one: &Unreadable| only.is_none_or(|only| only == one.subsystem);
         !self.unreadable.iter().any(concerns)
     }
+
+    /// Whether the other one has the same chains and rules, however many packets they have met.
+    #[must_use]
+    pub fn same_rules(&self, other: &Self) -> bool {
+        same(&self.chains, &other.chains, Chain::same_rules)
+    }
+}
+
+/// Whether two lists are the same, member by member.
+fn same<T>(one: &[T], two: &[T], is_same: impl Fn(&T, &T) -> bool) -> bool {
+    one.len() == two.len() && one.iter().zip(two).all(|(one, two)| is_same(one, two))
 }
 
 /// A part of the rule set that could not be read.
@@ -205,6 +216,15 @@ pub struct Chain {
 }
 
 impl Chain {
+    /// Whether the other one is the same but for the packets that its rules have met.
+    fn same_rules(&self, other: &Self) -> bool {
+        self.same_table(other)
+            && self.backend == other.backend
+            && self.name == other.name
+            && self.base == other.base
+            && same(&self.rules, &other.rules, Rule::is_same)
+    }
+
     /// Whether the other one is of the same table, so that rules here can jump to it.
     #[must_use]
     pub fn same_table(&self, other: &Self) -> bool {
@@ -252,6 +272,26 @@ pub struct Rule {
     /// What it does then, in order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub targets: Vec<Target>,
+    /// How many packets have met what it does, where it counts them behind all that it asks for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub packets: Option<u64>,
+}
+
+impl Rule {
+    /// Whether the other one is the same, whatever the counter says.
+    fn is_same(&self, other: &Self) -> bool {
+        let Self {
+            text,
+            handle,
+            matches,
+            targets,
+            packets: _,
+        } = self;
+        *handle == other.handle
+            && *text == other.text
+            && *matches == other.matches
+            && *targets == other.targets
+    }
 }
 
 #[cfg(test)]
@@ -308,6 +348,29 @@ mod tests {
         );
         assert_eq!(program(Backend::IptablesNft, Family::Ip6), "ip6tables-nft");
         assert_eq!(program(Backend::Nft, Family::Ip6), "nft");
+    }
+
+    #[test]
+    fn counters_are_no_change_of_the_rules() {
+        let set = |target: Target, packets| Ruleset {
+            chains: vec![Chain {
+                backend: Backend::Nft,
+                family: Family::Inet,
+                table: "inet t".into(),
+                name: "c".into(),
+                base: None,
+                rules: vec![Rule {
+                    targets: vec![target],
+                    packets,
+                    ..Rule::default()
+                }],
+            }],
+            ..Ruleset::default()
+        };
+        let one = set(Target::Drop, Some(1));
+        assert!(one.same_rules(&set(Target::Drop, Some(2))));
+        assert!(!one.same_rules(&set(Target::Accept, Some(1))));
+        assert!(!one.same_rules(&Ruleset::default()));
     }
 
     #[test]

@@ -56,15 +56,29 @@ pub(super) fn parse(text: &str, owner: Owner) -> Vec<Chain> {
                 base: words.next().and_then(|policy| base(table, name, policy)),
                 rules: Vec::new(),
             });
-        } else if let Some(rest) = line.strip_prefix("-A ") {
+        } else {
+            let (packets, line) = counted(line);
+            let Some(rest) = line.strip_prefix("-A ") else {
+                continue;
+            };
             let name = rest.split(' ').next().unwrap_or_default();
             let parsed = rule(line, |target| places.contains_key(target));
             if let Some(&place) = places.get(name) {
-                chains[place].rules.push(parsed);
+                chains[place].rules.push(Rule { packets, ..parsed });
             }
         }
     }
     chains
+}
+
+/// A line with the packets that `iptables-save -c` writes before it, `[packets:bytes] -A …`.
+fn counted(line: &str) -> (Option<u64>, &str) {
+    let read = || {
+        let (counters, rest) = line.strip_prefix('[')?.split_once("] ")?;
+        let (packets, _) = counters.split_once(':')?;
+        Some((packets.parse().ok(), rest))
+    };
+    read().unwrap_or((None, line))
 }
 
 /// Hook and priority of a built-in chain, which has a policy (include/uapi/linux/netfilter_ipv4.h).
@@ -111,6 +125,7 @@ fn rule(text: &str, is_chain: impl Fn(&str) -> bool) -> Rule {
         handle: None,
         matches: matches(asked),
         targets: targets(done, is_chain),
+        packets: None,
     }
 }
 
@@ -196,6 +211,16 @@ mod tests {
             ];
             assert_eq!(local.matches, expected);
         }
+    }
+
+    #[test]
+    fn counters_stand_before_the_rule() {
+        let text =
+            "*filter\n:INPUT ACCEPT [7:420]\n[3:180] -A INPUT -i lo -j DROP\n-A INPUT -j DROP\n";
+        let rules = &parse(text, OWNER)[0].rules;
+        assert_eq!((rules[0].packets, rules[1].packets), (Some(3), None));
+        assert_eq!(rules[0].text, "-A INPUT -i lo -j DROP");
+        assert_eq!(counted("[x"), (None, "[x"));
     }
 
     #[test]

@@ -163,7 +163,7 @@ fn legacy(version: &Version, until: Instant) -> Result<Vec<Chain>, String> {
     let program = format!("{}-legacy-save", version.program);
     let path = iptables_save(version, false).ok_or_else(|| not_installed(&program))?;
     // Without a table's name it prints those that are in the same list.
-    let text = output(&path, &[], PROGRAM_LIMIT, until)?;
+    let text = output(&path, &["-c"], PROGRAM_LIMIT, until)?;
     let owner = Owner {
         backend: Backend::IptablesLegacy,
         family: version.family,
@@ -180,7 +180,7 @@ fn legacy(version: &Version, until: Instant) -> Result<Vec<Chain>, String> {
 fn saved(version: &Version, table: &Table, until: Instant) -> Result<Vec<Chain>, String> {
     let program = format!("{}-nft-save", version.program);
     let path = iptables_save(version, true).ok_or_else(|| not_installed(&program))?;
-    let text = output(&path, &["-t", &table.name], PROGRAM_LIMIT, until)?;
+    let text = output(&path, &["-c", "-t", &table.name], PROGRAM_LIMIT, until)?;
     let owner = Owner {
         backend: Backend::IptablesNft,
         family: version.family,

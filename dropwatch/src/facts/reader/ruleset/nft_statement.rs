@@ -7,8 +7,7 @@ use super::nft_target::{mark_change, nat, nat_of_xt, queue, xt};
 use crate::facts::ruleset::{Family, MarkChange, Match, NatAction, Rule, Target, Test};
 
 /// Statements that let every packet go on, and that change nothing rules are judged by.
-const HARMLESS: [&str; 10] = [
-    "counter",
+const HARMLESS: [&str; 9] = [
     "log",
     "notrack",
     "ct helper",
@@ -32,7 +31,10 @@ pub(super) fn rules(expressions: &[Value], family: Family, text: &str) -> Vec<Ru
             rule.matches.push(not_understood(one));
             continue;
         };
+        let asked = rule.matches.len();
         match name.as_str() {
+            // A named counter may count other rules' packets too.
+            "counter" => rule.packets = body["packets"].as_u64(),
             "match" => {
                 if !rule.targets.is_empty() {
                     parts.push(rule.clone());
@@ -41,12 +43,17 @@ pub(super) fn rules(expressions: &[Value], family: Family, text: &str) -> Vec<Ru
                 rule.matches.extend(matches(body, family));
             }
             "vmap" => {
+                rule.packets = None;
                 parts.extend(verdict_map(&rule, body, family));
                 // Whatever the map does not have ends the rule.
                 return parts;
             }
             name if HARMLESS.contains(&name) => {}
             name => statement(&mut rule, name, one, body),
+        }
+        // What was counted before is more than what comes to the end.
+        if rule.matches.len() > asked {
+            rule.packets = None;
         }
     }
     parts.push(rule);

@@ -322,3 +322,26 @@ fn what_is_not_nft_is_an_error() {
     assert_eq!(chains[0].rules[0].targets, [Target::Drop]);
     assert_eq!(chains[0].rules[0].matches.len(), 2, "not understood");
 }
+
+#[test]
+fn counters_count_what_comes_to_the_end_of_a_rule() {
+    let packets = |expressions: Value| {
+        let expressions = expressions.as_array().expect("a list").clone();
+        let parts = rules(&expressions, Family::Inet, "");
+        parts.iter().map(|part| part.packets).collect::<Vec<_>>()
+    };
+    let counter = json!({"counter": {"packets": 5, "bytes": 300}});
+    let port = json!({"match": {"op": "==", "left": {"payload": {"protocol": "tcp", "field": "dport"}}, "right": 80}});
+    assert_eq!(packets(json!([port, counter, {"drop": null}])), [Some(5)]);
+    let limit = json!({"limit": {"rate": 1, "per": "second"}});
+    for before in [port, limit] {
+        assert_eq!(packets(json!([counter, before, {"drop": null}])), [None]);
+    }
+    let vmap = json!({"vmap": {"key": {"meta": {"key": "mark"}},
+        "data": {"set": [[1, {"accept": null}], [0, {"drop": null}]]}}});
+    assert_eq!(packets(json!([counter, vmap])), [None, None]);
+    assert_eq!(
+        packets(json!([{"counter": "named"}, {"drop": null}])),
+        [None]
+    );
+}
