@@ -8,7 +8,7 @@ use super::{
     queued_by, suspects as suspects_of,
 };
 use crate::{
-    facts::ruleset::{Backend, Chain, Family, Ruleset, Subsystem, Target},
+    facts::ruleset::{Backend, Chain, Family, Ruleset, Subsystem, Target, Unreadable},
     model::{anchor::Drop, coverage::Coverage, hook::Hook},
 };
 
@@ -24,6 +24,8 @@ pub struct Attribution<'a> {
     pub place: Place,
     /// By which rules it can have been.
     pub suspects: Candidates<'a>,
+    /// What could not be looked at, so that it may have been a rule which is not among these.
+    pub not_evaluated: Vec<String>,
     /// Whose rules alone these are, if that is known.
     only: Option<Subsystem>,
 }
@@ -41,6 +43,7 @@ impl<'a> Attribution<'a> {
             return Some(Self {
                 place,
                 suspects: none(),
+                not_evaluated: Vec::new(),
                 only: None,
             });
         }
@@ -50,17 +53,22 @@ impl<'a> Attribution<'a> {
         if let [(only, _)] = hooks[..] {
             place.hook = Some(only);
         }
+        let unknown_hook = hooks.is_empty() && place.by != By::Reinject;
         for (hook, after) in hooks {
-            let Some(packet) = packet_at(drop, hook, after) else {
-                continue;
-            };
+            let packet = packet_of(drop, &place, hook, after);
             let found = suspects_of(set, &packet, only);
             suspects.complete &= found.complete;
             suspects.list.extend(found.list);
         }
+        let mut not_evaluated = unread(&place, set, only);
+        if unknown_hook {
+            not_evaluated.push("the rules, for at which hook it was is not known".into());
+        }
+        suspects.complete &= not_evaluated.is_empty();
         Some(Self {
             place,
             suspects,
+            not_evaluated,
             only,
         })
     }
@@ -113,21 +121,37 @@ impl<'a> Attribution<'a> {
             ([], true) => format!(
                 "Netfilter dropped it {at}, but none of the rules there drops such a packet."
             ),
-            ([], false) => format!("Netfilter dropped it {at}; not all rules could be read."),
+            ([], false) => {
+                format!(
+                    "Netfilter dropped it {at}; not evaluated: {}.",
+                    self.missing()
+                )
+            }
             ([one], true) if one.matches == Answer::Maybe => format!(
                 "Netfilter dropped it {at}: if it was a rule, then {}.",
                 describe(one)
             ),
             (list, _) => format!(
-                "Netfilter dropped it {at}, by one of {} rules{}.",
-                list.len(),
+                "Netfilter dropped it {at}, by {}{}.",
+                match list.len() {
+                    1 => "a rule".to_owned(),
+                    several => format!("one of {several} rules"),
+                },
                 if self.suspects.complete {
                     ""
                 } else {
-                    " or one that could not be read"
+                    " or one that was not evaluated"
                 }
             ),
         }
+    }
+
+    /// What was not evaluated, in words.
+    fn missing(&self) -> String {
+        if self.not_evaluated.is_empty() {
+            return "rules that lead nowhere or in a circle".into();
+        }
+        self.not_evaluated.join("; ")
     }
 
     /// The rules for the lines of proof.
@@ -139,6 +163,42 @@ impl<'a> Attribution<'a> {
             .map(describe)
             .chain((more > 0).then(|| format!("and {more} more")))
     }
+}
+
+/// What of the rule sets that see such a packet is missing.
+fn unread(place: &Place, set: &Ruleset, only: Option<Subsystem>) -> Vec<String> {
+    let concerns = |one: &&Unreadable| only.is_none_or(|only| only == one.subsystem);
+    let missing = set.unreadable.iter().filter(concerns);
+    let mut all: Vec<String> = missing
+        .map(|one| format!("rules of {} ({})", one.subsystem.name(), one.why))
+        .collect();
+    if only == Some(Subsystem::NfTables) {
+        return all;
+    }
+    match place.family {
+        Some(Family::Bridge) => all.push("ebtables (its rules are not read)".into()),
+        Some(Family::Arp) if set.arptables != Some(false) => {
+            all.push("arptables (its rules are not read)".into());
+        }
+        _ => {}
+    }
+    all
+}
+
+/// The packet at its hook, as far as it is known: one without IP headers can be judged by its place.
+fn packet_of(drop: &Drop, place: &Place, hook: Hook, after: Option<Passed>) -> Packet {
+    let family = place.family.or_else(|| family(drop)).unwrap_or(Family::Ip);
+    let known = packet_at(drop, hook, after);
+    let mut packet = known.unwrap_or_else(|| Packet::at(family, hook));
+    if matches!(family, Family::Arp | Family::Bridge | Family::Netdev) {
+        packet.family = family;
+        // Neither rules of other layers nor conntrack say what rules here see.
+        packet.state = None;
+    }
+    if place.bridged {
+        (packet.in_dev, packet.out_dev) = (None, None);
+    }
+    packet
 }
 
 /// IP's, by the packet itself.
@@ -313,3 +373,7 @@ fn numbers(set: &Ruleset) -> Vec<u16> {
     numbers.dedup();
     numbers
 }
+
+#[cfg(test)]
+#[path = "attribution_tests.rs"]
+mod tests;

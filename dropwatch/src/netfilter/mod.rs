@@ -10,6 +10,7 @@ mod answer;
 mod attribution;
 mod bits;
 mod blame;
+mod callers;
 mod candidates;
 mod chains;
 mod find;

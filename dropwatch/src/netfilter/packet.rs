@@ -106,7 +106,8 @@ impl Packet {
 
     /// Whether tables of the family see it.
     pub(super) fn is_seen_by(&self, family: Family) -> bool {
-        let ip = matches!(self.family, Family::Ip | Family::Ip6);
+        // Tables of `Inet` can look at devices too, by the hook ingress.
+        let ip = matches!(self.family, Family::Ip | Family::Ip6 | Family::Netdev);
         family == self.family || (family == Family::Inet && ip)
     }
 

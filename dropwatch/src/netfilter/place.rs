@@ -1,13 +1,11 @@
 //! Where netfilter dropped a packet, from what the drop itself shows: the function that freed it and the ones that
 //! called each other down to it.
 
+use super::callers::{Caller, caller};
 use crate::{
     facts::ruleset::{Family, Subsystem},
     model::{anchor::Drop, coverage::Coverage, hook::Hook},
 };
-
-/// How far from the hook's own frame its caller may be: what lies between is of netfilter or inlined.
-const NEAR: usize = 4;
 
 /// Where a packet met netfilter for the last time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,6 +16,9 @@ pub struct Place {
     pub family: Option<Family>,
     /// The hook, if it is known.
     pub hook: Option<Hook>,
+    /// Whether a bridge showed its frame to the hooks of IP (`br_netfilter`): then the devices that rules see are
+    /// not the packet's own.
+    pub bridged: bool,
 }
 
 /// What freed a packet.
@@ -66,13 +67,25 @@ impl Place {
                     _ => None,
                 },
                 hook: trip.hook,
+                // The bridge is no longer on the stack.
+                bridged: false,
             });
         }
-        let caller = caller(&drop.stack);
+        let names: Vec<&str> = drop.stack.iter().map(|name| plain(name)).collect();
+        let is = |by| move |name: &&str| By::of(name) == Some(by);
+        let runner = names.iter().position(is(By::Hooks));
+        // A bridge runs its first hook by itself.
+        let runner = runner.or_else(|| names.iter().rposition(is(By::NfTables)));
+        let called = runner.and_then(|runner| caller(&names[runner + 1..]));
+        let l3 = drop.packet.as_ref().map(|packet| packet.l3);
         Some(Self {
             by,
-            family: caller.map(|(family, _)| family),
-            hook: caller.map(|(_, hook)| hook),
+            family: called.and_then(|called| match called {
+                Caller::Own(family, _) => Some(family),
+                Caller::Bridged(_) => l3.map(|l3| if l3 == 4 { Family::Ip } else { Family::Ip6 }),
+            }),
+            hook: called.map(Caller::hook),
+            bridged: matches!(called, Some(Caller::Bridged(_))),
         })
     }
 
@@ -160,93 +173,9 @@ fn plain(symbol: &str) -> &str {
     symbol.split('.').next().unwrap_or(symbol)
 }
 
-/// The function that called the innermost hook on the stack: each has one hook (net/ipv4, net/ipv6, net/core,
-/// 5.10 to 7.2).
-fn caller(stack: &[String]) -> Option<(Family, Hook)> {
-    let names: Vec<&str> = stack.iter().map(|name| plain(name)).collect();
-    let runner = names
-        .iter()
-        .position(|name| matches!(By::of(name), Some(By::Hooks)))?;
-    names[runner + 1..].iter().take(NEAR).find_map(|name| {
-        Some(match *name {
-            "ip_rcv" | "ip_list_rcv" | "ip_sublist_rcv" => (Family::Ip, Hook::Prerouting),
-            "ip_local_deliver" => (Family::Ip, Hook::Input),
-            "ip_forward" => (Family::Ip, Hook::Forward),
-            "__ip_local_out"
-            | "ip_local_out"
-            | "__ip_queue_xmit"
-            | "ip_queue_xmit"
-            | "ip_send_skb"
-            | "ip_push_pending_frames"
-            | "ip_build_and_send_pkt"
-            | "ip_send_unicast_reply"
-            | "raw_sendmsg" => (Family::Ip, Hook::Output),
-            "ip_output" | "ip_mc_output" => (Family::Ip, Hook::Postrouting),
-            "ipv6_rcv" | "ipv6_list_rcv" | "ip6_sublist_rcv" => (Family::Ip6, Hook::Prerouting),
-            "ip6_input" | "ip6_mc_input" => (Family::Ip6, Hook::Input),
-            "ip6_forward" => (Family::Ip6, Hook::Forward),
-            "__ip6_local_out"
-            | "ip6_local_out"
-            | "ip6_xmit"
-            | "ip6_send_skb"
-            | "ip6_push_pending_frames"
-            | "rawv6_sendmsg"
-            | "ndisc_send_skb"
-            | "mld_sendpack"
-            | "igmp6_send" => (Family::Ip6, Hook::Output),
-            "ip6_output" | "ip6_mc_output" => (Family::Ip6, Hook::Postrouting),
-            "arp_rcv" => (Family::Arp, Hook::Input),
-            "arp_xmit" => (Family::Arp, Hook::Output),
-            "__netif_receive_skb_core" => (Family::Netdev, Hook::Ingress),
-            _ => return None,
-        })
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn at(stack: &[&str]) -> Option<(Family, Hook)> {
-        let stack: Vec<String> = stack.iter().map(ToString::to_string).collect();
-        caller(&stack)
-    }
-
-    /// As 6.18 and 6.12 have them.
-    #[test]
-    fn the_caller_of_the_innermost_hook_tells_it() {
-        assert_eq!(
-            at(&["nf_hook_slow", "ip_local_deliver", "ip_sublist_rcv_finish"]),
-            Some((Family::Ip, Hook::Input))
-        );
-        assert_eq!(
-            at(&[
-                "nft_do_chain",
-                "nft_do_chain_inet",
-                "nf_hook_slow",
-                "ip6_forward"
-            ]),
-            Some((Family::Ip6, Hook::Forward))
-        );
-        assert_eq!(
-            at(&[
-                "nf_hook_slow",
-                "nf_hook_slow_list",
-                "ip_sublist_rcv",
-                "ip_list_rcv"
-            ]),
-            Some((Family::Ip, Hook::Prerouting))
-        );
-        assert_eq!(
-            at(&[
-                "nf_hook_slow",
-                "__ip_local_out",
-                "ip_push_pending_frames",
-                "ip_output"
-            ]),
-            Some((Family::Ip, Hook::Output))
-        );
-    }
 
     /// A kernel that gives reasons need not free what nf_tables drops in nf_tables: 5.17 to 6.6 do not.
     #[test]
@@ -258,13 +187,6 @@ mod tests {
         let on = |release| place.subsystem(&Coverage::default().of_release(release));
         assert_eq!(on("6.2.0"), None);
         assert_eq!(on("6.12.1"), Some(Subsystem::IpTables));
-    }
-
-    #[test]
-    fn what_is_far_away_or_not_there_tells_nothing() {
-        assert_eq!(at(&["ip_rcv"]), None);
-        assert_eq!(at(&["nf_hook_slow", "a", "b", "c", "d", "ip_rcv"]), None);
-        assert_eq!(at(&[]), None);
     }
 
     #[test]

@@ -36,6 +36,8 @@ pub struct Said {
     pub lines: Vec<Line>,
     /// What makes two such drops one case.
     pub same: SameRules,
+    /// What was not evaluated, for `unknown`.
+    pub unknown: Vec<String>,
 }
 
 /// Explains it; `None` when it was not netfilter, or while facts are missing.
@@ -149,6 +151,11 @@ pub fn explain(drop: &Drop, view: &View<'_>) -> Option<Said> {
                 program: trip.back.as_ref().map(|b| b.process.comm.clone()),
             }),
         },
+        unknown: attribution
+            .not_evaluated
+            .iter()
+            .map(|what| format!("not evaluated: {what}"))
+            .collect(),
     })
 }
 

@@ -33,6 +33,9 @@ pub struct Ruleset {
     /// What could not be read.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unreadable: Vec<Unreadable>,
+    /// Whether arptables-legacy has tables, whose rules are not read; `None` where that is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub arptables: Option<bool>,
 }
 
 impl Ruleset {
@@ -72,6 +75,17 @@ pub enum Subsystem {
     IpTables,
     /// `nf_tables`: nft and iptables-nft.
     NfTables,
+}
+
+impl Subsystem {
+    /// The kernel's name.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::IpTables => "ip_tables",
+            Self::NfTables => "nf_tables",
+        }
+    }
 }
 
 /// The tool that a rule belongs to.

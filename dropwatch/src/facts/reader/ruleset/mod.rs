@@ -57,6 +57,9 @@ const VERSIONS: [Version; 2] = [
     },
 ];
 
+/// Tables that arptables-legacy has in the kernel.
+const ARP_NAMES: &str = "/proc/thread-self/net/arp_tables_names";
+
 pub(super) fn read(namespaces: &mut Namespaces, netns: u32) -> Result<Ruleset, String> {
     let file = namespaces.open(netns)?;
     namespaces.inside(netns, &file, || {
@@ -75,6 +78,10 @@ fn here(until: Instant) -> Ruleset {
         room: MOST_RULES,
         until,
         set: Ruleset::default(),
+    };
+    reading.set.arptables = match fs::read_to_string(ARP_NAMES) {
+        Ok(names) => Some(!names.trim().is_empty()),
+        Err(e) => (e.kind() == ErrorKind::NotFound).then_some(false),
     };
     for version in &VERSIONS {
         match legacy(version, until) {

@@ -1,0 +1,185 @@
+use serde_json::json;
+
+use super::super::samples::{legacy, nft, rule};
+use super::*;
+use crate::{
+    facts::ruleset::Unreadable,
+    model::{
+        anchor::tests::drop,
+        packet::{self, Packet as Headers},
+    },
+};
+
+const NFT: &str = "nft_do_chain";
+const HOOKS: &str = "nf_hook_slow";
+
+/// A TCP packet for port 80 that was freed in a function which these called.
+fn dropped(freed: &str, stack: &[&str]) -> Drop {
+    let mut drop = drop();
+    drop.location.symbol = Some(freed.into());
+    drop.reason.name = Some("NETFILTER_DROP".into());
+    drop.stack = stack.iter().map(ToString::to_string).collect();
+    drop.packet = Some(headers());
+    drop
+}
+
+fn headers() -> Headers {
+    packet::Packet {
+        l3: 4,
+        proto: "TCP".into(),
+        src: [10, 0, 0, 1].into(),
+        dst: [10, 0, 0, 2].into(),
+        sport: Some(41000),
+        dport: Some(80),
+        tcp_flags: Some("SYN".into()),
+        tcp_seq: None,
+        icmp_type: None,
+        icmp_code: None,
+        ttl: 64,
+        id: None,
+    }
+}
+
+fn modern() -> Coverage {
+    Coverage::default().of_release("6.12.0")
+}
+
+fn said(drop: &Drop, set: &Ruleset) -> String {
+    let attribution = Attribution::of(drop, set, &modern()).expect("netfilter's");
+    attribution.words()
+}
+
+/// One rule in a chain of this family and hook.
+fn one_rule(family: &str, hook: &str, expressions: Value) -> Ruleset {
+    let base = Some(("filter", hook, 0, "accept"));
+    nft(family, &[("c", base)], &[rule("c", 4, expressions)])
+}
+
+#[test]
+fn devices_and_bridges_have_rules_of_their_own() {
+    let port = json!({"match": {"op": "==", "left": {"payload": {"protocol": "tcp", "field": "dport"}}, "right": 80}});
+    for (family, hook, stack) in [
+        (
+            "inet",
+            "ingress",
+            &[
+                "nft_do_chain_inet_ingress",
+                HOOKS,
+                "__netif_receive_skb_core",
+            ][..],
+        ),
+        (
+            "bridge",
+            "prerouting",
+            &[
+                "nft_do_chain_bridge",
+                "br_handle_frame",
+                "__netif_receive_skb_core",
+            ],
+        ),
+        (
+            "bridge",
+            "input",
+            &["nft_do_chain_bridge", HOOKS, "br_pass_frame_up"],
+        ),
+        (
+            "ip",
+            "forward",
+            &[
+                "nft_do_chain_ipv4",
+                HOOKS,
+                "br_nf_forward_ip",
+                HOOKS,
+                "__br_forward",
+            ],
+        ),
+    ] {
+        let set = one_rule(family, hook, json!([port, {"drop": null}]));
+        let words = said(&dropped(NFT, stack), &set);
+        let expected = format!("at hook {hook}: nft table {family} t chain c handle 4");
+        assert!(words.contains(&expected), "{words}");
+        let other = one_rule(family, "output", json!([port, {"drop": null}]));
+        let words = said(&dropped(NFT, stack), &other);
+        assert!(
+            words.ends_with("none of the rules there drops such a packet."),
+            "{words}"
+        );
+    }
+}
+
+#[test]
+fn the_devices_of_a_bridged_frame_are_not_the_packets_own() {
+    let wanted =
+        json!({"match": {"op": "==", "left": {"meta": {"key": "iifname"}}, "right": "br0"}});
+    let set = one_rule("ip", "forward", json!([wanted, {"drop": null}]));
+    let stack = [
+        "nft_do_chain_ipv4",
+        HOOKS,
+        "br_nf_forward_ip",
+        HOOKS,
+        "__br_forward",
+    ];
+    let found = Attribution::of(&dropped(NFT, &stack), &set, &modern()).expect("netfilter's");
+    assert_eq!(found.suspects.list.len(), 1);
+    assert!(found.certain().is_none());
+}
+
+#[test]
+fn packets_without_ip_headers_are_judged_by_their_place() {
+    let arp = Drop {
+        packet: None,
+        ..dropped(NFT, &["nft_do_chain_arp", HOOKS, "arp_rcv"])
+    };
+    let set = one_rule("arp", "input", json!([{"drop": null}]));
+    assert!(said(&arp, &set).contains("nft table arp t chain c handle 4"));
+}
+
+#[test]
+fn what_was_not_looked_at_is_named() {
+    let nothing = Ruleset::default();
+    let frame = dropped(HOOKS, &[HOOKS, "br_pass_frame_up"]);
+    let words = said(&frame, &nothing);
+    assert!(words.contains("not evaluated: ebtables"), "{words}");
+    let arp = dropped(HOOKS, &[HOOKS, "arp_rcv"]);
+    assert!(said(&arp, &nothing).contains("not evaluated: arptables"));
+    let none = Ruleset {
+        arptables: Some(false),
+        ..Ruleset::default()
+    };
+    assert!(said(&arp, &none).contains("none of the rules"));
+    let somewhere = dropped(HOOKS, &[HOOKS, "a_function_of_tomorrow"]);
+    let words = said(&somewhere, &nothing);
+    assert!(
+        words.contains("at an unknown hook; not evaluated: the rules"),
+        "{words}"
+    );
+    let missing = Ruleset {
+        unreadable: vec![Unreadable {
+            subsystem: Subsystem::IpTables,
+            why: "iptables-legacy-save is not installed".into(),
+        }],
+        ..Ruleset::default()
+    };
+    let input = dropped(HOOKS, &[HOOKS, "ip_local_deliver"]);
+    let words = said(&input, &missing);
+    assert!(
+        words.ends_with(
+            "not evaluated: rules of ip_tables (iptables-legacy-save is not installed)."
+        ),
+        "{words}"
+    );
+    // What nf_tables frees itself is none of theirs.
+    let by_nft = dropped(NFT, &["nft_do_chain_ipv4", HOOKS, "ip_local_deliver"]);
+    assert!(said(&by_nft, &missing).contains("none of the rules"));
+}
+
+#[test]
+fn a_healthy_rule_set_still_names_its_rule() {
+    let set = legacy("*filter\n:INPUT ACCEPT [0:0]\n-A INPUT -p tcp --dport 80 -j DROP\nCOMMIT\n");
+    let drop = dropped(HOOKS, &[HOOKS, "ip_local_deliver"]);
+    assert_eq!(
+        said(&drop, &set),
+        "Netfilter dropped it at hook input: iptables-legacy table filter chain INPUT rule 1: \
+         -A INPUT -p tcp --dport 80 -j DROP."
+    );
+}
