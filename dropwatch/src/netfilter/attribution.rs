@@ -1,11 +1,14 @@
 //! Which rule dropped a packet: the place from the drop itself, the rules from the rule set.
 
+use std::net::IpAddr;
+
 use serde_json::{Value, json};
 
 use super::{
     Answer, Candidate, Candidates, Packet, Passed,
     place::{By, Place},
     queued_by, suspects as suspects_of,
+    suspects::passed_before,
 };
 use crate::{
     facts::ruleset::{Backend, Chain, Family, Ruleset, Subsystem, Target, Unreadable},
@@ -26,6 +29,8 @@ pub struct Attribution<'a> {
     pub suspects: Candidates<'a>,
     /// What could not be looked at, so that it may have been a rule which is not among these.
     pub not_evaluated: Vec<String>,
+    /// A sentence on the tables that had let it pass at that hook, where it is certain what dropped it.
+    passed: Option<String>,
     /// Whose rules alone these are, if that is known.
     only: Option<Subsystem>,
 }
@@ -34,6 +39,17 @@ impl<'a> Attribution<'a> {
     /// Of a drop; `None` when it was not netfilter.
     #[must_use]
     pub fn of(drop: &Drop, set: &'a Ruleset, coverage: &Coverage) -> Option<Self> {
+        Self::knowing(drop, set, coverage, &[])
+    }
+
+    /// The same where some addresses are known to be this machine's.
+    #[must_use]
+    pub fn knowing(
+        drop: &Drop,
+        set: &'a Ruleset,
+        coverage: &Coverage,
+        own: &[IpAddr],
+    ) -> Option<Self> {
         let mut place = Place::of(drop)?;
         let none = || Candidates {
             list: Vec::new(),
@@ -44,6 +60,7 @@ impl<'a> Attribution<'a> {
                 place,
                 suspects: none(),
                 not_evaluated: Vec::new(),
+                passed: None,
                 only: None,
             });
         }
@@ -54,9 +71,11 @@ impl<'a> Attribution<'a> {
             place.hook = Some(only);
         }
         let unknown_hook = hooks.is_empty() && place.by != By::Reinject;
+        let mut last = None;
         for (hook, after) in hooks {
-            let packet = packet_of(drop, &place, hook, after);
-            let found = suspects_of(set, &packet, only);
+            let packet = last.insert(packet_of(drop, &place, hook, after));
+            packet.own = own.to_vec();
+            let found = suspects_of(set, packet, only);
             suspects.complete &= found.complete;
             suspects.list.extend(found.list);
         }
@@ -65,10 +84,27 @@ impl<'a> Attribution<'a> {
             not_evaluated.push("the rules, for at which hook it was is not known".into());
         }
         suspects.complete &= not_evaluated.is_empty();
+        let dropped = suspects.certain().zip(last);
+        let before = dropped.map(|(one, packet)| passed_before(set, &packet, one));
+        let before = before.unwrap_or_default();
+        let passed = (!before.is_empty()).then(|| {
+            let names = before.iter().map(|chain| {
+                let Chain {
+                    backend,
+                    table,
+                    name,
+                    ..
+                } = chain;
+                format!("{backend} table {table} (chain {name})")
+            });
+            let names: Vec<String> = names.collect();
+            format!(" Before that it had passed {}.", names.join(" and "))
+        });
         Some(Self {
             place,
             suspects,
             not_evaluated,
+            passed,
             only,
         })
     }
@@ -103,6 +139,7 @@ impl<'a> Attribution<'a> {
             "table": common(|chain| &chain.table),
             "chain": common(|chain| &chain.name),
             "certain": self.certain().is_some(),
+            "not_evaluated": self.not_evaluated,
             "rules": list.iter().map(rule_json).collect::<Vec<_>>(),
         })
     }
@@ -115,7 +152,11 @@ impl<'a> Attribution<'a> {
             |hook| format!("at hook {}", hook.name()),
         );
         if let Some(one) = self.certain() {
-            return format!("Netfilter dropped it {at}: {}.", describe(one));
+            return format!(
+                "Netfilter dropped it {at}: {}.{}",
+                describe(one),
+                self.passed.as_deref().unwrap_or_default()
+            );
         }
         match (self.suspects.list.as_slice(), self.suspects.complete) {
             ([], true) => format!(
@@ -229,8 +270,10 @@ pub fn describe(one: &Candidate<'_>) -> String {
                 .position()
                 .filter(|_| *backend != Backend::Nft)
                 .map_or(String::new(), |number| format!(" rule {number}"));
+            let why = one.why();
+            let why = why.map_or(String::new(), |why| format!(" ({why})"));
             format!(
-                "{backend} table {table} chain {name}{number}{handle}: {}",
+                "{backend} table {table} chain {name}{number}{handle}: {}{why}",
                 rule.text
             )
         }
@@ -248,6 +291,7 @@ pub fn rule_json(one: &Candidate<'_>) -> Value {
         "text": one.rule.map_or("policy drop", |rule| &rule.text),
         "handle": one.rule.and_then(|rule| rule.handle),
         "position": one.position(),
+        "why": one.why(),
     })
 }
 

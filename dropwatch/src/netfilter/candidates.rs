@@ -69,6 +69,13 @@ impl Candidate<'_> {
         self.chain.position(self.rule?)
     }
 
+    /// Why it may have dropped a packet although it is no verdict to drop.
+    #[must_use]
+    pub fn why(&self) -> Option<&'static str> {
+        let hook = self.base.base.as_ref()?.hook;
+        self.target?.drops_by_itself(hook)
+    }
+
     /// Whether it is the same rule, whatever the path.
     #[must_use]
     pub fn is_same(&self, other: &Self) -> bool {

@@ -86,6 +86,12 @@ impl<'a> Chains<'a> {
         targets.any(|target| matches!(target, Target::Queue { .. }))
     }
 
+    /// Whether rules there decide over this packet: accept, drop or reject it.
+    pub(super) fn can_decide(&self, base: usize, packet: &Packet) -> bool {
+        let mut targets = self.targets(base, packet);
+        targets.any(|target| matches!(target, Target::Accept | Target::Drop | Target::Reject))
+    }
+
     /// Whether it is a base chain for translations.
     pub(super) fn translates(&self, at: usize) -> bool {
         let base = self.get(at).base.as_ref();

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::{
     candidates::{Candidate, Candidates},
-    chains::Chains,
+    chains::{Chains, priority},
     packet::Packet,
     walk::{Walk, Wanted},
 };
@@ -42,8 +42,9 @@ pub fn queued_by<'a>(
         if only.is_some_and(|only| only != chains.get(at).backend.subsystem()) {
             continue;
         }
-        let known = !chains.changed_bits(at, packet);
-        let here = Walk::new(&chains, packet, known, &wanted).run(at, comes, found.list.is_empty());
+        let seen = packet.seen_at(priority(chains.get(at)));
+        let known = !chains.changed_bits(at, &seen);
+        let here = Walk::new(&chains, &seen, known, &wanted).run(at, comes, found.list.is_empty());
         found.complete &= here.complete;
         here.list.into_iter().for_each(|one| found.add(one));
     }

@@ -1,7 +1,12 @@
 //! Whether a packet is what a rule asks for.
 
+use std::net::IpAddr;
+
 use super::{answer::Answer, packet::Packet};
-use crate::facts::ruleset::{Match, State, Test, test::MarkTest};
+use crate::facts::ruleset::{
+    Match, State, Test,
+    test::{AddressType, MarkTest},
+};
 
 /// Whether the match holds. Only the bits of `known` count as known of the packet's mark.
 #[must_use]
@@ -46,11 +51,13 @@ fn test(test: &Test, packet: &Packet, known: u32) -> Answer {
         Test::EitherPort(spans) => port(spans, packet.sport).max(port(spans, packet.dport)),
         Test::InDevice(patterns) => named(patterns, packet.in_name()),
         Test::OutDevice(patterns) => named(patterns, packet.out_name()),
-        Test::ConntrackState(wanted) => state(wanted, packet.state),
+        Test::ConntrackState(wanted) => state(wanted, packet),
         Test::TcpFlags { mask, value } => {
             Answer::of(packet.tcp_flags.map(|flags| flags & mask == *value))
         }
         Test::IcmpType(wanted) => Answer::of(packet.icmp_type.map(|one| one == *wanted)),
+        Test::SourceType(wanted) => address_type(wanted, packet.src, &packet.own),
+        Test::DestinationType(wanted) => address_type(wanted, packet.dst, &packet.own),
         Test::ConntrackMark(_) | Test::Other(_) => Answer::Maybe,
     }
 }
@@ -75,15 +82,33 @@ pub(super) fn mark(wanted: &MarkTest, mark: Option<u32>, known: u32) -> Answer {
     if possible { Answer::Maybe } else { Answer::No }
 }
 
-fn state(wanted: &[State], state: Option<State>) -> Answer {
-    // Whether a connection is translated is not known.
-    let other = wanted
-        .iter()
-        .any(|one| matches!(one, State::Snat | State::Dnat));
-    match state {
-        Some(state) if wanted.contains(&state) => Answer::Yes,
-        Some(_) if !other => Answer::No,
-        _ => Answer::Maybe,
+fn state(wanted: &[State], packet: &Packet) -> Answer {
+    let answers = wanted.iter().map(|one| match one {
+        State::Snat => Answer::of(packet.snat),
+        State::Dnat => Answer::of(packet.dnat),
+        one => Answer::of(packet.state.map(|state| state == *one)),
+    });
+    answers.max().unwrap_or(Answer::No)
+}
+
+/// Whether an address is of one of these types, as the kernel tells them (`inet_addr_type`, net/ipv4/fib_frontend.c;
+/// net/netfilter/xt_addrtype.c).
+fn address_type(wanted: &[AddressType], address: Option<IpAddr>, own: &[IpAddr]) -> Answer {
+    let Some(address) = address else {
+        return Answer::Maybe;
+    };
+    let known = match address {
+        _ if address.is_multicast() => Some(AddressType::Multicast),
+        IpAddr::V4(v4) if v4.is_broadcast() || v4.octets()[0] == 0 => Some(AddressType::Broadcast),
+        IpAddr::V4(_) if own.contains(&address) => Some(AddressType::Local),
+        _ => None,
+    };
+    match known {
+        // Types of IPv6 addresses overlap.
+        Some(_) if address.is_ipv6() && wanted != [AddressType::Multicast] => Answer::Maybe,
+        Some(known) => Answer::of(Some(wanted.contains(&known))),
+        None if wanted.iter().all(|one| *one == AddressType::Multicast) => Answer::No,
+        None => Answer::Maybe,
     }
 }
 

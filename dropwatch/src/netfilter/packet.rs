@@ -1,10 +1,15 @@
 //! What is known of a packet that meets the rules.
 
-use std::net::IpAddr;
+use std::{borrow::Cow, net::IpAddr};
+
+use dropwatch_common::record::ct_insert::status;
 
 use crate::{
     facts::ruleset::{Family, Hook, State, protocol},
-    model::anchor::Drop,
+    model::{
+        anchor::Drop,
+        evidence::{CtState, Insertion},
+    },
 };
 
 /// What a packet that comes back from a queue does not meet again.
@@ -48,7 +53,20 @@ pub struct Packet {
     pub mark: Option<u32>,
     /// Conntrack state.
     pub state: Option<State>,
+    /// Whether its connection's source is translated.
+    pub snat: Option<bool>,
+    /// Whether its connection's destination is translated.
+    pub dnat: Option<bool>,
+    /// Whether it had passed the chains that translate at this hook; `false` where that is not known.
+    pub nat_passed: bool,
+    /// Addresses known to be this machine's.
+    pub own: Vec<IpAddr>,
 }
+
+/// `IPS_DST_NAT_DONE` (include/uapi/linux/netfilter/nf_conntrack_common.h).
+const DST_NAT_DONE: u32 = 1 << 8;
+/// Priority at which conntrack gives packets their state (`NF_IP_PRI_CONNTRACK`).
+pub(super) const CONNTRACK: i64 = -200;
 
 impl Packet {
     /// A packet of which nothing is known but where it is.
@@ -69,6 +87,10 @@ impl Packet {
             icmp_type: None,
             mark: None,
             state: None,
+            snat: None,
+            dnat: None,
+            nat_passed: false,
+            own: Vec::new(),
         }
     }
 
@@ -100,7 +122,46 @@ impl Packet {
             tcp_flags: headers.tcp_flag_bits(),
             icmp_type: headers.icmp_type,
             mark: Some(drop.mark),
-            ..Self::at(family, hook)
+            ..Self::at(family, hook).with_entry(drop.insertion.as_ref())
+        })
+    }
+
+    /// The same with what the packet's conntrack entry tells. That there is none tells nothing: it may not have
+    /// been looked for.
+    fn with_entry(self, entry: Option<&Insertion>) -> Self {
+        let Some(entry) = entry else {
+            return self;
+        };
+        let has = |bit| entry.status & bit != 0;
+        let done = match self.hook {
+            Hook::Prerouting | Hook::Output => DST_NAT_DONE,
+            _ => status::SRC_NAT_DONE,
+        };
+        Self {
+            state: match entry.state {
+                CtState::New => Some(State::New),
+                CtState::Established => Some(State::Established),
+                CtState::Related => Some(State::Related),
+                CtState::Other => None,
+            },
+            snat: Some(has(status::SRC_NAT)),
+            dnat: Some(has(status::DST_NAT)),
+            nat_passed: has(done),
+            ..self
+        }
+    }
+
+    /// The packet as a base chain of this priority sees it: one before conntrack sees no state.
+    pub(super) fn seen_at(&self, priority: i64) -> Cow<'_, Self> {
+        let early = matches!(self.hook, Hook::Prerouting | Hook::Output) && priority <= CONNTRACK;
+        if !early {
+            return Cow::Borrowed(self);
+        }
+        Cow::Owned(Self {
+            state: None,
+            snat: None,
+            dnat: None,
+            ..self.clone()
         })
     }
 

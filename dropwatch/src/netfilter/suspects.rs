@@ -1,20 +1,18 @@
 //! Which rules can have dropped a packet.
 
 use super::{
-    candidates::Candidates,
+    answer::Answer,
+    candidates::{Candidate, Candidates},
     chains::{Chains, priority},
-    packet::Packet,
+    packet::{CONNTRACK, Packet},
     walk::{Walk, Wanted},
 };
-use crate::facts::ruleset::{Ruleset, Subsystem, Target};
-
-/// Priority at which conntrack gives packets their state (`NF_IP_PRI_CONNTRACK`).
-const CONNTRACK: i64 = -200;
+use crate::facts::ruleset::{Chain, Ruleset, Subsystem, Target};
 
 /// The rules and policies that can have dropped a packet which is known to be dropped at its hook, `packet`
 /// being what it was at the drop. With `only`, by that part of the kernel.
 ///
-/// It says nothing of what else drops at a hook: conntrack, NAT without an address, IPVS, queues.
+/// It says nothing of what else drops at a hook: conntrack, IPVS, queues.
 #[must_use]
 pub fn suspects<'a>(set: &'a Ruleset, packet: &Packet, only: Option<Subsystem>) -> Candidates<'a> {
     let chains = Chains::new(set);
@@ -24,13 +22,18 @@ pub fn suspects<'a>(set: &'a Ruleset, packet: &Packet, only: Option<Subsystem>) 
         complete: set.is_complete(only),
     };
     let concerns = |at: usize| only.is_none_or(|only| only == chains.get(at).backend.subsystem());
+    let drops = |target: &Target| {
+        let fails = || !packet.nat_passed && target.drops_by_itself(packet.hook).is_some();
+        matches!(target, Target::Drop | Target::Reject | Target::Unknown(_)) || fails()
+    };
     for (place, &(at, comes)) in bases.iter().enumerate() {
         if !concerns(at) {
             continue;
         }
-        let known = !chains.changed_bits(at, packet);
-        let wanted = wanted(true);
-        let here = Walk::new(&chains, packet, known, &wanted).run(at, comes, found.list.is_empty());
+        let seen = packet.seen_at(priority(chains.get(at)));
+        let known = !chains.changed_bits(at, &seen);
+        let wanted = wanted(true, &drops);
+        let here = Walk::new(&chains, &seen, known, &wanted).run(at, comes, found.list.is_empty());
         found.complete &= here.complete;
         let sure = here.list.iter().any(|one| one.sure);
         here.list.into_iter().for_each(|one| found.add(one));
@@ -47,7 +50,8 @@ pub fn suspects<'a>(set: &'a Ruleset, packet: &Packet, only: Option<Subsystem>) 
         if first <= CONNTRACK {
             before.state = None;
         }
-        let again = Walk::new(&chains, &before, known, &self::wanted(false)).run(at, comes, true);
+        let again =
+            Walk::new(&chains, &before, known, &self::wanted(false, &drops)).run(at, comes, true);
         if again.list.iter().any(|one| one.sure) {
             break;
         }
@@ -55,10 +59,29 @@ pub fn suspects<'a>(set: &'a Ruleset, packet: &Packet, only: Option<Subsystem>) 
     found
 }
 
+/// The base chains that had let a packet pass which `dropped` is certain to have dropped at the same hook: of other
+/// tables, with rules that decide over such packets.
+pub(super) fn passed_before<'a>(
+    set: &'a Ruleset,
+    packet: &Packet,
+    dropped: &Candidate<'_>,
+) -> Vec<&'a Chain> {
+    let chains = Chains::new(set);
+    let last = priority(dropped.base);
+    let before = chains.bases(packet).into_iter().filter(|(at, comes)| {
+        let chain = chains.get(*at);
+        priority(chain) < last
+            && *comes == Answer::Yes
+            && !chain.same_table(dropped.base)
+            && chains.can_decide(*at, packet)
+    });
+    before.map(|(at, _)| chains.get(at)).collect()
+}
+
 /// What drops, or may.
-fn wanted(exact: bool) -> Wanted<'static> {
+fn wanted<'w>(exact: bool, drops: &'w dyn Fn(&Target) -> bool) -> Wanted<'w> {
     Wanted {
-        target: &|target| matches!(target, Target::Drop | Target::Reject | Target::Unknown(_)),
+        target: drops,
         policy: true,
         exact,
     }
@@ -76,6 +99,11 @@ fn before(
     } else {
         packet.clone()
     };
+    let open = Packet {
+        snat: None,
+        dnat: None,
+        ..open
+    };
     let changed = bases.fold(0, |bits, at| {
         if chains.can_queue(at, &open) {
             u32::MAX
@@ -89,3 +117,7 @@ fn before(
 #[cfg(test)]
 #[path = "suspects_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "stock_tests.rs"]
+mod stock_tests;

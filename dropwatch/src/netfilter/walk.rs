@@ -227,7 +227,12 @@ impl<'a, 'w> Walk<'a, 'w> {
         path: &[(usize, Step<'a>)],
         state: State,
     ) {
-        let unknown = matches!(target, Target::Unknown(_));
+        // Where drops are looked for, what drops under some condition only may not have.
+        let unknown = match target {
+            Target::Drop | Target::Reject => false,
+            Target::Unknown(_) => true,
+            _ => self.wanted.policy,
+        };
         self.found.add(Candidate {
             base: self.chains.get(base),
             chain,

@@ -13,6 +13,7 @@ use crate::{
         anchor::{Drop, Task},
         evidence::{QueueTrip, Reinjected},
         explanation::{Line, Source},
+        hook::Hook,
     },
     netfilter::{self, Attribution, By, Place},
 };
@@ -47,7 +48,7 @@ pub fn explain(drop: &Drop, view: &View<'_>) -> Option<Said> {
     let queued = place.by != By::Hooks && place.by != By::NfTables || netfilter::after_queue(drop);
     let queues = queued.then(|| view.queues(drop.netns)).flatten();
     let set = view.ruleset(drop.netns)?;
-    let attribution = Attribution::of(drop, set, view.coverage())?;
+    let attribution = attribution(drop, set, view)?;
     let trip = drop.queue.as_ref();
     let (kind, what, look) = match place.by {
         By::Segments if is_whole(drop) => segments(trip),
@@ -157,6 +158,27 @@ pub fn explain(drop: &Drop, view: &View<'_>) -> Option<Said> {
             .map(|what| format!("not evaluated: {what}"))
             .collect(),
     })
+}
+
+/// Which rules can have done it; asks for the device's addresses where rules ask for them and it is not certain.
+fn attribution<'a>(drop: &Drop, set: &'a Ruleset, view: &View<'_>) -> Option<Attribution<'a>> {
+    let known = Attribution::of(drop, set, view.coverage())?;
+    let here = known.place.hook == Some(Hook::Input);
+    let dev = drop
+        .dev
+        .as_ref()
+        .filter(|_| here && known.certain().is_none());
+    let link = dev
+        .filter(|_| set.asks_for_address_types())
+        .and_then(|dev| view.link(drop.netns, dev.ifindex));
+    let Some(link) = link else {
+        return Some(known);
+    };
+    let own = link.ipv4.iter().filter_map(|text| {
+        let (address, _) = text.split_once('/')?;
+        address.parse().ok()
+    });
+    Attribution::knowing(drop, set, view.coverage(), &own.collect::<Vec<_>>())
 }
 
 /// A title for what no drop reason names.

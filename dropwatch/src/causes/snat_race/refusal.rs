@@ -6,7 +6,10 @@ use dropwatch_common::record::ct_insert::status;
 
 use crate::{
     attach::spec,
-    facts::{ConntrackEntry, FactKey, ruleset::Subsystem},
+    facts::{
+        ConntrackEntry, FactKey,
+        ruleset::{Subsystem, Target},
+    },
     judge::View,
     model::{
         anchor::Drop,
@@ -121,7 +124,14 @@ pub fn not_tracked(drop: &Drop) -> bool {
 pub fn no_rule(drop: &Drop, view: &View<'_>) -> bool {
     let set = view.ruleset(drop.netns);
     let rules = set.and_then(|set| Attribution::of(drop, set, view.coverage()));
-    rules.is_some_and(|rules| rules.suspects.complete && rules.suspects.list.is_empty())
+    // A translation needs an entry to fail.
+    let fails = |target: Option<&Target>| {
+        drop.insertion.is_some() || !matches!(target, Some(Target::Nat(_)))
+    };
+    rules.is_some_and(|rules| {
+        let found = &rules.suspects;
+        found.complete && !found.list.iter().any(|one| fails(one.target))
+    })
 }
 
 /// Whether a rule there drops such a packet for sure.

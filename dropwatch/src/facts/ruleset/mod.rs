@@ -46,6 +46,14 @@ impl Ruleset {
         !self.unreadable.iter().any(concerns)
     }
 
+    /// Whether a rule asks what an address is to this machine.
+    #[must_use]
+    pub fn asks_for_address_types(&self) -> bool {
+        let rules = self.chains.iter().flat_map(|chain| &chain.rules);
+        let mut tests = rules.flat_map(|rule| &rule.matches).map(|one| &one.test);
+        tests.any(|test| matches!(test, Test::SourceType(_) | Test::DestinationType(_)))
+    }
+
     /// Whether the other one has the same chains and rules, however many packets they have met.
     #[must_use]
     pub fn same_rules(&self, other: &Self) -> bool {

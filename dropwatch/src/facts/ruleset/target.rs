@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::Hook;
+
 /// What a rule does with a packet. What changes nothing that matters here (counters, logs) is left out.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -42,6 +44,29 @@ pub enum Target {
     Nat(Nat),
     /// May do anything, to drop the packet included: the text.
     Unknown(String),
+}
+
+impl Target {
+    /// Why it may drop a packet although it is no verdict to drop; `None` if it does not.
+    #[must_use]
+    pub fn drops_by_itself(&self, hook: Hook) -> Option<&'static str> {
+        match self {
+            // nf_nat_masquerade_ipv4 (net/netfilter/nf_nat_masquerade.c).
+            Self::Nat(nat) if nat.action == NatAction::Masquerade => {
+                Some("MASQUERADE drops by itself when the device has no usable address")
+            }
+            // nf_nat_redirect (net/netfilter/nf_nat_redirect.c): from this machine it goes to the loopback address.
+            Self::Nat(nat) if nat.action == NatAction::Redirect && hook != Hook::Output => {
+                Some("REDIRECT drops by itself when the device has no address of that IP version")
+            }
+            // net/netfilter/xt_TPROXY.c.
+            Self::Unknown(text) if text.contains("TPROXY") => {
+                Some("TPROXY drops by itself what no socket listens for")
+            }
+            Self::Unknown(_) => Some("whether that drops is not known"),
+            _ => None,
+        }
+    }
 }
 
 /// A change of a mark: `new = (old & !clear) ^ flip`, after which the bits of `unknown` may be anything.

@@ -75,6 +75,10 @@ pub enum Test {
     },
     /// ICMP or ICMPv6 type.
     IcmpType(u8),
+    /// Types of the source address.
+    SourceType(Vec<AddressType>),
+    /// Types of the destination address.
+    DestinationType(Vec<AddressType>),
     /// Not understood: the text.
     Other(String),
 }
@@ -97,6 +101,36 @@ pub struct MarkTest {
     pub mask: u32,
     /// Values they may have.
     pub values: Vec<Span<u32>>,
+}
+
+/// What an address is to this machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AddressType {
+    /// One of another machine.
+    Unicast,
+    /// Its own.
+    Local,
+    /// Of all in a network.
+    Broadcast,
+    /// Of a group.
+    Multicast,
+    /// Any other that routes can give: `unreachable`, `blackhole`, …
+    Other,
+}
+
+impl AddressType {
+    /// By the name that iptables and nft have for it, in any case.
+    #[must_use]
+    pub fn by_name(name: &str) -> Self {
+        match name.to_ascii_lowercase().as_str() {
+            "unicast" => Self::Unicast,
+            "local" => Self::Local,
+            "broadcast" => Self::Broadcast,
+            "multicast" => Self::Multicast,
+            _ => Self::Other,
+        }
+    }
 }
 
 /// A packet's conntrack state, or what was done to its connection.

@@ -1,11 +1,12 @@
 //! What a rule that iptables-save printed asks for.
 
 use super::words::{masked, ports};
-use crate::facts::ruleset::test::MarkTest;
+use crate::facts::ruleset::test::{AddressType, MarkTest};
 use crate::facts::ruleset::{Match, State, Test, protocol};
 
 /// Modules whose options are read one by one. What others ask for is one thing that is not understood.
-const UNDERSTOOD: [&str; 14] = [
+const UNDERSTOOD: [&str; 15] = [
+    "addrtype",
     "tcp",
     "udp",
     "udplite",
@@ -109,6 +110,8 @@ fn test(module: &str, option: &str, values: &[String]) -> Option<Test> {
             let states = value.split(',');
             Test::ConntrackState(states.map(State::by_name).collect::<Option<_>>()?)
         }
+        "--src-type" => Test::SourceType(value.split(',').map(AddressType::by_name).collect()),
+        "--dst-type" => Test::DestinationType(value.split(',').map(AddressType::by_name).collect()),
         "--icmp-type" | "--icmpv6-type" => Test::IcmpType(value.parse().ok()?),
         _ => return None,
     })
@@ -207,6 +210,16 @@ mod tests {
                     Match::is(Test::SourcePort(vec![(1000, 2000)])),
                     Match::is_not(Test::DestinationPort(vec![(80, 80)])),
                     Match::is(Test::TcpFlags { mask: 6, value: 2 }),
+                ],
+            ),
+            (
+                "-m addrtype ! --src-type MULTICAST --dst-type LOCAL,BROADCAST",
+                vec![
+                    Match::is_not(Test::SourceType(vec![AddressType::Multicast])),
+                    Match::is(Test::DestinationType(vec![
+                        AddressType::Local,
+                        AddressType::Broadcast,
+                    ])),
                 ],
             ),
             ("-m limit --limit 5/min", other("-m limit --limit 5/min")),

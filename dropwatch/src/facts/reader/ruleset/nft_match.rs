@@ -5,8 +5,8 @@ use serde_json::Value;
 use super::nft_value::{
     addresses, device, icmp_type, members, protocol_number, span, state, tcp_flags, version,
 };
-use crate::facts::ruleset::test::MarkTest;
-use crate::facts::ruleset::{Family, Match, Test};
+use crate::facts::ruleset::test::{AddressType, MarkTest};
+use crate::facts::ruleset::{Family, Match, State, Test};
 
 /// The conditions of a `match` statement: its own, and those that go without saying.
 pub(super) fn matches(wanted: &Value, family: Family) -> Vec<Match> {
@@ -113,6 +113,16 @@ fn test(left: &Value, right: &Value) -> Option<Test> {
             _ => None,
         };
     }
+    // `fib daddr type local`; one that looks at a device too asks for something else.
+    if left["fib"]["result"] == "type" {
+        let types = each(&values, |value| Some(AddressType::by_name(value.as_str()?)))?;
+        let flags = &left["fib"]["flags"];
+        return match flags.as_str().or_else(|| single(flags)) {
+            Some("saddr") => Some(Test::SourceType(types)),
+            Some("daddr") => Some(Test::DestinationType(types)),
+            _ => None,
+        };
+    }
     match payload(left) {
         ("ip" | "ip6", "saddr") => Some(Test::Source(each(&values, addresses)?)),
         ("ip" | "ip6", "daddr") => Some(Test::Destination(each(&values, addresses)?)),
@@ -136,6 +146,14 @@ fn test(left: &Value, right: &Value) -> Option<Test> {
             [one] => Some(Test::IcmpType(icmp_type(one, header == "icmpv6")?)),
             _ => None,
         },
+        _ => None,
+    }
+}
+
+/// The only word of a list.
+fn single(list: &Value) -> Option<&str> {
+    match list.as_array()?.as_slice() {
+        [one] => one.as_str(),
         _ => None,
     }
 }
@@ -165,6 +183,11 @@ fn test_bits(left: &Value, right: &Value) -> Option<Match> {
         let several = right.as_array().map(|several| several.iter().collect());
         let names: Vec<_> = several.unwrap_or_else(|| vec![right]);
         return Some(Match::is(Test::ConntrackState(each(&names, state)?)));
+    }
+    // Whether a connection is translated is asked like a state.
+    if left["ct"]["key"] == "status" {
+        let of_nat = state(right).filter(|one| matches!(one, State::Snat | State::Dnat));
+        return Some(Match::is(Test::ConntrackState(vec![of_nat?])));
     }
     let none = |mask| MarkTest {
         mask,
