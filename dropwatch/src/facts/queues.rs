@@ -22,6 +22,10 @@ pub struct Queue {
     pub holder: Option<Process>,
     /// Packets that wait.
     pub waiting: u32,
+    /// How much of a packet the program is given: 0 nothing was agreed, and no packet is taken; 1 what is known of it; 2 the
+    /// packet too (`enum nfqnl_config_mode`). `None` in older captures.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub copy_mode: Option<u8>,
     /// Packets that found it full.
     pub dropped: u64,
     /// Packets that the program's socket had no room for.

@@ -149,7 +149,7 @@ pub struct Reinjected {
     pub time_ns: u64,
     /// Packet mark, the verdict applied.
     pub mark: u32,
-    /// `NF_*` (include/uapi/linux/netfilter.h): 0 DROP, 1 ACCEPT, 3 QUEUE, 4 REPEAT.
+    /// `NF_*` (include/uapi/linux/netfilter.h): 0 DROP, 1 ACCEPT, 3 QUEUE, 4 REPEAT, 5 STOP.
     pub verdict: u32,
     /// Who gave the verdict.
     pub process: Task,
@@ -160,6 +160,15 @@ impl Reinjected {
     #[must_use]
     pub fn kind(&self) -> u32 {
         self.verdict & 0xff
+    }
+
+    /// The verdict's name.
+    #[must_use]
+    pub fn name(&self) -> String {
+        const NAMES: [&str; 6] = ["DROP", "ACCEPT", "STOLEN", "QUEUE", "REPEAT", "STOP"];
+        let kind = self.kind();
+        let name = usize::try_from(kind).ok().and_then(|kind| NAMES.get(kind));
+        name.map_or_else(|| kind.to_string(), |name| (*name).to_owned())
     }
 
     /// Whether the program itself wanted the packet dropped: `NF_DROP`.

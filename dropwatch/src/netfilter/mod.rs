@@ -17,6 +17,7 @@ mod find;
 mod judge;
 mod packet;
 mod place;
+mod refusal;
 #[cfg(test)]
 mod samples;
 mod suspects;
@@ -33,4 +34,5 @@ pub use find::{NatRule, destination_rule, queued_by, translated_by};
 pub use judge::judge;
 pub use packet::{Packet, Passed};
 pub use place::{By, Place, after_queue};
+pub use refusal::{Gone, Refusal};
 pub use suspects::suspects;

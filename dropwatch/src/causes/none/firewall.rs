@@ -15,7 +15,7 @@ use crate::{
         explanation::{Line, Source},
         hook::Hook,
     },
-    netfilter::{self, Attribution, By, Place},
+    netfilter::{self, Attribution, By, Gone, Place, Refusal},
 };
 
 /// Longer than a packet on the usual wire: a GSO packet that stands for several.
@@ -27,6 +27,8 @@ pub struct Said {
     pub kind: Option<&'static str>,
     /// Fragment that reads well after a count, where the reason and the place do not tell.
     pub title: Option<String>,
+    /// The queue that it had just come back from, where it was dropped by what takes packets back.
+    pub behind: Option<String>,
     /// Sentences.
     pub what: String,
     /// Where to look next.
@@ -50,6 +52,7 @@ pub fn explain(drop: &Drop, view: &View<'_>) -> Option<Said> {
     let set = view.ruleset(drop.netns)?;
     let attribution = attribution(drop, set, view)?;
     let trip = drop.queue.as_ref();
+    let gone = gone(drop, &place, queues);
     let (kind, what, look) = match place.by {
         By::Segments if is_whole(drop) => segments(trip),
         By::Segments | By::Queue => {
@@ -60,6 +63,7 @@ pub fn explain(drop: &Drop, view: &View<'_>) -> Option<Said> {
             );
             refused(&place, &numbers, queues)
         }
+        By::Reinject if gone.is_some() => lost(gone, trip),
         By::Reinject if program_said_drop(trip) => (
             Some("queue_drop"),
             format!(
@@ -130,7 +134,8 @@ pub fn explain(drop: &Drop, view: &View<'_>) -> Option<Said> {
     );
     Some(Said {
         kind,
-        title: title(&place, kind, drop),
+        title: title(&place, kind, &attribution, drop),
+        behind: (place.by == By::Reinject).then(|| queue_name(trip)),
         what,
         look,
         facts: attribution.json(drop),
@@ -181,18 +186,84 @@ fn attribution<'a>(drop: &Drop, set: &'a Ruleset, view: &View<'_>) -> Option<Att
     Attribution::knowing(drop, set, view.coverage(), &own.collect::<Vec<_>>())
 }
 
+/// Whether the queue lost the packet, and no program gave a verdict on it.
+fn gone(drop: &Drop, place: &Place, queues: Option<&Queues>) -> Option<Gone> {
+    let trip = drop.queue.as_ref();
+    let dropped = trip
+        .and_then(|trip| trip.back.as_ref())
+        .is_none_or(Reinjected::is_drop);
+    let number = trip
+        .and_then(|trip| trip.queued.as_ref())
+        .map(|queued| queued.queue);
+    let gone = (place.by == By::Reinject && dropped).then(|| Gone::of(drop, number, queues));
+    gone.flatten()
+}
+
+/// It waited in a queue that lost it.
+fn lost(gone: Option<Gone>, trip: Option<&QueueTrip>) -> Words {
+    let queue = queue_name(trip);
+    let what = match gone {
+        Some(Gone::Device) => format!(
+            "It waited in {queue} when a device that it had come in or was to leave by went down: the kernel throws such packets \
+             out of the queue. No program gave a verdict on it."
+        ),
+        Some(Gone::Queue) => format!(
+            "It waited in {queue} when the program that listened there went away or unbound it: the kernel throws out what \
+             waits. No program gave a verdict on it."
+        ),
+        _ => format!(
+            "It came back from {queue} to be dropped, and nobody listens on that now: most likely the program went away, and \
+             the kernel threw out what waited."
+        ),
+    };
+    let kind = match gone {
+        Some(Gone::Device) => "queue_device_down",
+        _ => "queue_gone",
+    };
+    let look = match gone {
+        Some(Gone::Device) => "`ip monitor link`: which device goes down, and why",
+        _ => "that program's log: why it ended, and who starts it again",
+    };
+    (Some(kind), what, look.to_owned())
+}
+
 /// A title for what no drop reason names.
-fn title(place: &Place, kind: Option<&str>, drop: &Drop) -> Option<String> {
-    let queue = queue_name(drop.queue.as_ref());
+fn title(
+    place: &Place,
+    kind: Option<&str>,
+    attribution: &Attribution<'_>,
+    drop: &Drop,
+) -> Option<String> {
+    let trip = drop.queue.as_ref();
+    let queue = queue_name(trip);
     Some(match (place.by, kind) {
         // The queue that it came from is not the one that refused it.
-        (By::Reinject, Some("queue_no_listener" | "queue_full")) => {
+        (
+            By::Reinject,
+            Some("queue_no_listener" | "queue_full" | "queue_socket_full" | "queue_no_copy_mode"),
+        ) => {
             format!("refused by the next queue after {queue}")
         }
-        (_, Some("queue_drop")) => format!("dropped by the verdict of the program at {queue}"),
+        (_, Some("queue_gone")) => format!("thrown out of {queue} when its program went away"),
+        (_, Some("queue_device_down")) => format!("thrown out of {queue} when a device went down"),
+        (_, Some("queue_drop")) if program_said_drop(trip) => {
+            format!("dropped by the verdict of the program at {queue}")
+        }
+        (_, Some("queue_drop")) => {
+            format!("dropped behind {queue}, most likely by the verdict of its program")
+        }
         (_, Some("queue_no_listener")) => format!("dropped for want of a listener at {queue}"),
         (_, Some("queue_full")) => format!("dropped because {queue} was full"),
+        (_, Some("queue_socket_full")) => {
+            format!("dropped because the socket of the program at {queue} was full")
+        }
+        (_, Some("queue_no_copy_mode")) => {
+            format!("dropped because the program at {queue} set no copy mode")
+        }
         (By::Segments, _) => format!("split for {queue}, not lost"),
+        (By::Reinject, _) if attribution.suspects.list.is_empty() => {
+            format!("dropped behind {queue}, by what is not known")
+        }
         (By::Reinject, _) => format!("dropped by a rule behind {queue}"),
         _ => return None,
     })
@@ -277,56 +348,71 @@ fn refused(place: &Place, numbers: &[u16], queues: Option<&Queues>) -> Words {
     let at = place
         .hook
         .map_or(String::new(), |hook| format!(" at hook {}", hook.name()));
-    let bound: Vec<&Queue> = queues
-        .iter()
-        .flat_map(|q| &q.queues)
-        .filter(|q| numbers.contains(&q.number))
-        .collect();
     let name = match numbers {
         [number] => format!("queue {number} (NFQUEUE)"),
         _ => "a queue (NFQUEUE)".to_owned(),
     };
-    // It was full only if it cannot have been one that nobody listens on.
-    let all_bound = numbers
-        .iter()
-        .all(|number| bound.iter().any(|q| q.number == *number));
-    let fullest = bound.iter().max_by_key(|q| q.dropped);
-    let look = "`cat /proc/net/netfilter/nfnetlink_queue`".to_owned();
-    match (fullest.filter(|_| all_bound), queues) {
-        (None, Some(_)) if bound.is_empty() && !numbers.is_empty() => (
+    let sent = format!("A rule{at} sends it to {name}");
+    let look = "`cat /proc/net/netfilter/nfnetlink_queue`";
+    let help = "`bypass` does not help here, the program's fail-open (NFQA_CFG_F_FAIL_OPEN) does";
+    match Refusal::of(numbers, queues) {
+        Refusal::NoListener => (
             Some("queue_no_listener"),
-            format!(
-                "A rule{at} sends it to {name}, but no program listens on that: the kernel drops it."
-            ),
+            format!("{sent}, but no program listens on that: the kernel drops it."),
             format!(
                 "{look}; `--queue-bypass` (nft: `bypass`) lets packets on where nobody listens"
             ),
         ),
-        (Some(full), _) => (
+        Refusal::NoCopyMode(queue) => (
+            Some("queue_no_copy_mode"),
+            format!(
+                "{sent}. {} listens there, but has set no copy mode: the kernel drops every packet then, whether the rule has \
+                 `bypass` or not.",
+                listener(queue)
+            ),
+            format!(
+                "{look}: the fourth column is 0; the program must send NFQA_CFG_PARAMS (nfq_set_mode) after it has bound the queue"
+            ),
+        ),
+        Refusal::Full(queue) => (
             Some("queue_full"),
             format!(
-                "A rule{at} sends it to {name}, which was full: {} listens, {} packets wait, {} were dropped for that so far \
-                 ({} more for want of room in its socket).",
-                full.holder.as_ref().map_or_else(
-                    || format!("netlink port {}", full.port),
-                    |p| format!("{}[{}]", p.comm, p.pid)
-                ),
-                full.waiting,
-                full.dropped,
-                full.user_dropped
+                "{sent}, which was full: {} listens, {} packets wait, {} were dropped for that so far ({} more for want of room in \
+                 its socket).",
+                listener(queue),
+                queue.waiting,
+                queue.dropped,
+                queue.user_dropped
             ),
             format!(
-                "{look}; a faster program, several queues (`--queue-balance`), a longer queue, or fail-open"
+                "{look}; a faster program, several queues (`--queue-balance`), or a longer queue; {help}"
             ),
         ),
-        (None, _) => (
+        Refusal::SocketFull(queue) => (
+            Some("queue_socket_full"),
+            format!(
+                "{sent}, and the socket of {} had no room: {} packets were dropped for that so far, none because the queue was full.",
+                listener(queue),
+                queue.user_dropped
+            ),
+            format!("{look}; a faster program, or a larger receive buffer; {help}"),
+        ),
+        Refusal::Unknown => (
             None,
             format!(
-                "A rule{at} sends it to {name}, which did not take it: nobody listens, or it is full."
+                "{sent}, which did not take it; why is not known: nobody listened, it was full, or the kernel had no memory."
             ),
-            look,
+            look.to_owned(),
         ),
     }
+}
+
+/// Who listens on a queue.
+fn listener(queue: &Queue) -> String {
+    queue.holder.as_ref().map_or_else(
+        || format!("netlink port {}", queue.port),
+        |process| format!("{}[{}]", process.comm, process.pid),
+    )
 }
 
 /// Queue numbers that the rules at the hook can have meant.
@@ -362,7 +448,7 @@ fn trip_words(trip: &QueueTrip) -> String {
             "{queued}, given back by {}[{}] with verdict {} and mark {:#x}",
             b.process.comm,
             b.process.pid,
-            b.kind(),
+            b.name(),
             b.mark
         ),
         None => queued,

@@ -45,7 +45,17 @@ pub(super) fn read(namespaces: &mut Namespaces, netns: u32) -> Result<Queues, St
 
 fn queue(line: &str) -> Option<Queue> {
     let words: Vec<&str> = line.split_whitespace().collect();
-    let [number, port, waiting, _, _, dropped, user_dropped, ..] = words[..] else {
+    let [
+        number,
+        port,
+        waiting,
+        copy_mode,
+        _,
+        dropped,
+        user_dropped,
+        ..,
+    ] = words[..]
+    else {
         return None;
     };
     Some(Queue {
@@ -53,6 +63,7 @@ fn queue(line: &str) -> Option<Queue> {
         port: port.parse().ok()?,
         holder: None,
         waiting: waiting.parse().ok()?,
+        copy_mode: copy_mode.parse().ok(),
         dropped: dropped.parse().ok()?,
         user_dropped: user_dropped.parse().ok()?,
     })
@@ -100,6 +111,7 @@ mod tests {
         let found = queue(line).expect("a queue");
         assert_eq!((found.number, found.port, found.waiting), (80, 1234, 3));
         assert_eq!((found.dropped, found.user_dropped), (7, 5));
+        assert_eq!(found.copy_mode, Some(2));
         assert_eq!(queue("   80   1234"), None);
         let sockets = "sk               Eth Pid        Groups   Rmem     Wmem     Dump  Locks    Drops    Inode\n\
             0000000000000000 12  1234       00000000 0        0        0     2        0        5678\n\
