@@ -14,6 +14,7 @@ use crate::{
         evidence::{QueueTrip, Reinjected},
         explanation::{Line, Source},
         hook::Hook,
+        ipvs::Endpoint,
     },
     netfilter::{self, Attribution, By, Gone, Place, Refusal},
 };
@@ -112,8 +113,16 @@ pub fn explain(drop: &Drop, view: &View<'_>) -> Option<Said> {
             ),
             look_at_rules(),
         ),
-        By::Hooks | By::NfTables => (None, attribution.words(), look_at_rules()),
+        By::Hooks | By::NfTables => ipvs(drop, view, &attribution)
+            .unwrap_or_else(|| (None, attribution.words(), look_at_rules())),
     };
+    let missing = attribution.not_evaluated.iter().map(String::as_str);
+    // Only where its service has no real server is it known what IPVS does.
+    let by_ipvs = what.ends_with(IPVS_OPEN).then_some("IPVS");
+    let unknown = missing
+        .chain(by_ipvs)
+        .map(|what| format!("not evaluated: {what}"))
+        .collect();
     let mut lines = Vec::new();
     if let Some(trip) = trip {
         lines.push(line("queue", trip_words(trip), Source::Kernel));
@@ -157,11 +166,7 @@ pub fn explain(drop: &Drop, view: &View<'_>) -> Option<Said> {
                 program: trip.back.as_ref().map(|b| b.process.comm.clone()),
             }),
         },
-        unknown: attribution
-            .not_evaluated
-            .iter()
-            .map(|what| format!("not evaluated: {what}"))
-            .collect(),
+        unknown,
     })
 }
 
@@ -227,6 +232,51 @@ fn lost(gone: Option<Gone>, trip: Option<&QueueTrip>) -> Words {
     (Some(kind), what, look.to_owned())
 }
 
+/// What is said of IPVS where it may have done it.
+const IPVS_OPEN: &str =
+    " and may have dropped it, as when a connection's real server was removed: not evaluated.";
+
+/// What IPVS has to do with it, which drops what it has no real server for (`ip_vs_in`, net/netfilter/ipvs/ip_vs_core.c); `None`
+/// where it has no service for such a packet, or it is certain that a rule did it.
+fn ipvs(drop: &Drop, view: &View<'_>, attribution: &Attribution<'_>) -> Option<Words> {
+    let Place { by, hook, .. } = attribution.place;
+    let here = by == By::Hooks && matches!(hook, Some(Hook::Input | Hook::Output));
+    let packet = drop.packet.as_ref()?;
+    if !here || attribution.certain().is_some() {
+        return None;
+    }
+    let end = |addr, port| Some(Endpoint { addr, port: port? });
+    let from = end(packet.src, packet.sport)?;
+    let to = end(packet.dst, packet.dport)?;
+    let state = view.ipvs(drop.netns, from, to)?;
+    let service = state.service_of(&packet.proto, to, drop.mark)?;
+    let said = attribution.words();
+    let look = "`ipvsadm -Ln`: the service's real servers and their weights".to_owned();
+    let name = service.name();
+    Some(match service.unusable() {
+        Some(why) if nobody(attribution) => (
+            Some("ipvs_no_destination"),
+            format!(
+                "IPVS has service {name}, which has no usable real server ({why}): it drops what comes for it. No rule of the \
+                 firewall drops such a packet."
+            ),
+            look,
+        ),
+        Some(why) => (
+            None,
+            format!(
+                "{said} Or it was IPVS: its service {name} has no usable real server ({why}), and drops what comes for it."
+            ),
+            look,
+        ),
+        None => (
+            None,
+            format!("{said} IPVS has service {name} for such packets{IPVS_OPEN}"),
+            look,
+        ),
+    })
+}
+
 /// A title for what no drop reason names.
 fn title(
     place: &Place,
@@ -243,6 +293,9 @@ fn title(
             Some("queue_no_listener" | "queue_full" | "queue_socket_full" | "queue_no_copy_mode"),
         ) => {
             format!("refused by the next queue after {queue}")
+        }
+        (_, Some("ipvs_no_destination")) => {
+            "dropped by IPVS, which had no real server for it".into()
         }
         (_, Some("queue_gone")) => format!("thrown out of {queue} when its program went away"),
         (_, Some("queue_device_down")) => format!("thrown out of {queue} when a device went down"),
@@ -454,3 +507,6 @@ fn trip_words(trip: &QueueTrip) -> String {
         None => queued,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,9 +5,10 @@
 
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr};
+use std::path::Path;
 
 use super::netns::Namespaces;
-use crate::facts::ipvs::{IpvsEntry, IpvsService, IpvsState};
+use crate::facts::ipvs::{IpvsDestination, IpvsEntry, IpvsService, IpvsState};
 use crate::model::ipvs::Endpoint;
 
 /// There while IPVS is loaded.
@@ -25,6 +26,10 @@ pub(super) fn read(
     let file = namespaces.open(netns)?;
     namespaces.inside(netns, &file, || {
         let read = |path: &str| fs::read_to_string(path).map_err(|e| format!("{path}: {e}"));
+        // Without IPVS there are no services.
+        if !Path::new(SERVICES).exists() {
+            return Ok(IpvsState::default());
+        }
         let value = read(SYSCTL)?;
         Ok(IpvsState {
             conntrack: value.trim().parse().ok(),
@@ -34,9 +39,27 @@ pub(super) fn read(
     })
 }
 
-/// Lines such as `TCP  AC100108:03E8 rr` and `FWM  00000001 rr persistent 360`; real servers are left out.
+/// Lines such as `TCP  AC100108:03E8 rr` and `FWM  00000001 rr persistent 360`, each with its real servers behind it:
+/// `-> AC100108:03E9 Masq 1 0 0`.
 fn services(text: &str) -> Vec<IpvsService> {
-    text.lines().filter_map(service).collect()
+    let mut found: Vec<IpvsService> = Vec::new();
+    for line in text.lines() {
+        if let Some(one) = service(line) {
+            found.push(one);
+        } else if let (Some(last), Some(one)) = (found.last_mut(), destination(line)) {
+            last.destinations.push(one);
+        }
+    }
+    found
+}
+
+fn destination(line: &str) -> Option<IpvsDestination> {
+    let mut words = line.trim().strip_prefix("->")?.split_whitespace();
+    let (addr, port) = words.next()?.rsplit_once(':')?;
+    Some(IpvsDestination {
+        endpoint: hex_endpoint(addr, port)?,
+        weight: words.nth(1)?.parse().ok()?,
+    })
 }
 
 fn service(line: &str) -> Option<IpvsService> {
@@ -54,6 +77,7 @@ fn service(line: &str) -> Option<IpvsService> {
         endpoint,
         fwmark,
         scheduler: scheduler.to_owned(),
+        destinations: Vec::new(),
     })
 }
 
@@ -95,7 +119,7 @@ mod tests {
 
     /// As 6.12 prints it.
     #[test]
-    fn services_are_read_and_real_servers_left_out() {
+    fn services_are_read_with_their_real_servers() {
         let text = "IP Virtual Server version 1.2.1 (size=4096)\n\
             Prot LocalAddress:Port Scheduler Flags\n  -> RemoteAddress:Port Forward Weight ActiveConn InActConn\n\
             FWM  00000007 wlc \nTCP  AC100108:03E8 rr \n  -> AC100108:03E9      Masq    1      0          0         \n\
@@ -109,6 +133,30 @@ mod tests {
             ("TCP", "rr")
         );
         assert_eq!(found[2].endpoint, Some(endpoint("2001:db8::1", 53)));
+        let [one] = found[1].destinations[..] else {
+            panic!("{:?}", found[1])
+        };
+        assert_eq!(
+            (one.endpoint, one.weight),
+            (endpoint("172.16.1.8", 1001), 1)
+        );
+        assert_eq!(found[1].unusable(), None);
+        assert_eq!(found[2].unusable().as_deref(), Some("it has none"));
+        let state = IpvsState {
+            services: found,
+            ..IpvsState::default()
+        };
+        let of = |proto: &str, port, mark| {
+            let found = state.service_of(proto, endpoint("172.16.1.8", port), mark);
+            found.map(IpvsService::name)
+        };
+        assert_eq!(
+            of("TCP", 1000, 0).as_deref(),
+            Some("TCP 172.16.1.8:1000 (rr)")
+        );
+        assert_eq!(of("UDP", 1000, 0), None);
+        assert_eq!(of("TCP", 1001, 0), None);
+        assert_eq!(of("TCP", 1001, 7).as_deref(), Some("of fwmark 0x7 (wlc)"));
     }
 
     #[test]
