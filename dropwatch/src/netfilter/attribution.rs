@@ -213,6 +213,9 @@ fn unread(place: &Place, set: &Ruleset, only: Option<Subsystem>) -> Vec<String> 
     let mut all: Vec<String> = missing
         .map(|one| format!("rules of {} ({})", one.subsystem.name(), one.why))
         .collect();
+    if set.changed && only != Some(Subsystem::IpTables) {
+        all.push("rules of nf_tables as they were (they changed while they were read)".into());
+    }
     if only == Some(Subsystem::NfTables) {
         return all;
     }

@@ -1,5 +1,7 @@
 //! The explanation of drops that netfilter made and no cause claims: which rule, or which queue and why.
 
+use std::time::Duration;
+
 use serde_json::Value;
 
 use super::same::{self, SameRules};
@@ -21,6 +23,9 @@ use crate::{
 
 /// Longer than a packet on the usual wire: a GSO packet that stands for several.
 const WIRE: u32 = 1514;
+
+/// Rules that were read longer after a drop are said to be.
+const LATE_NS: u64 = 1_000_000_000;
 
 /// What is said of a drop.
 pub struct Said {
@@ -116,9 +121,13 @@ pub fn explain(drop: &Drop, view: &View<'_>) -> Option<Said> {
         By::Hooks | By::NfTables => ipvs(drop, view, &attribution)
             .unwrap_or_else(|| (None, attribution.words(), look_at_rules())),
     };
+    let what = match late(drop, set) {
+        Some(late) if !matches!(place.by, By::Queue | By::Segments) => format!("{what} {late}"),
+        _ => what,
+    };
     let missing = attribution.not_evaluated.iter().map(String::as_str);
     // Only where its service has no real server is it known what IPVS does.
-    let by_ipvs = what.ends_with(IPVS_OPEN).then_some("IPVS");
+    let by_ipvs = what.contains(IPVS_OPEN).then_some("IPVS");
     let unknown = missing
         .chain(by_ipvs)
         .map(|what| format!("not evaluated: {what}"))
@@ -274,6 +283,17 @@ fn ipvs(drop: &Drop, view: &View<'_>, attribution: &Attribution<'_>) -> Option<W
             format!("{said} IPVS has service {name} for such packets{IPVS_OPEN}"),
             look,
         ),
+    })
+}
+
+/// A sentence on rules that were read long after the drop.
+fn late(drop: &Drop, set: &Ruleset) -> Option<String> {
+    let after_ns = set.read_ns?.checked_sub(drop.time_ns)?;
+    let seconds = Duration::from_nanos(after_ns).as_secs_f64();
+    (after_ns > LATE_NS).then(|| {
+        format!(
+            "The rules were read {seconds:.1} s after the drop: they may have been others then."
+        )
     })
 }
 

@@ -157,3 +157,37 @@ fn a_program_that_went_away_gave_no_verdict() {
     let ended_later = returned(0, &["nfqnl_reinject", "nfqnl_recv_verdict"], false);
     assert_eq!(ended_later.kind, Some("queue_drop"));
 }
+
+#[test]
+fn rules_that_were_read_late_or_while_they_changed_are_said_to_be() {
+    let drop = dropped("nf_hook_slow", &["nf_hook_slow", "ip_forward"]);
+    let after = |ns: u64| Ruleset {
+        read_ns: Some(drop.time_ns + ns),
+        ..Ruleset::default()
+    };
+    assert_eq!(late(&drop, &after(900_000_000)), None);
+    let said = late(&drop, &after(2_500_000_000)).expect("late");
+    assert!(said.contains("2.5 s after the drop"), "{said}");
+    let earlier = Ruleset {
+        read_ns: Some(0),
+        ..Ruleset::default()
+    };
+    assert_eq!(late(&drop, &earlier), None, "another case had asked before");
+    let changed = Ruleset {
+        changed: true,
+        ..Ruleset::default()
+    };
+    let on = |release| {
+        let coverage = Coverage::default().of_release(release);
+        Attribution::of(&drop, &changed, &coverage).expect("netfilter's")
+    };
+    assert!(
+        on("6.1.0")
+            .words()
+            .contains("they changed while they were read")
+    );
+    assert!(
+        on("6.12.0").not_evaluated.is_empty(),
+        "it was a rule of iptables"
+    );
+}

@@ -70,6 +70,7 @@ pub(super) const CT_GET_STATS_CPU: Command = Command("IPCTNL_MSG_CT_GET_STATS_CP
 pub(super) const CT_GET_STATS: Command = Command("IPCTNL_MSG_CT_GET_STATS", 0x0105);
 pub(super) const NFT_GETCHAIN: Command = Command("NFT_MSG_GETCHAIN", 0x0a04);
 pub(super) const NFT_GETRULE: Command = Command("NFT_MSG_GETRULE", 0x0a07);
+pub(super) const NFT_GETGEN: Command = Command("NFT_MSG_GETGEN", 0x0a10);
 
 /// A request under construction.
 pub(super) struct Request {

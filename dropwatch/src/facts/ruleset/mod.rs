@@ -36,6 +36,12 @@ pub struct Ruleset {
     /// Whether arptables-legacy has tables, whose rules are not read; `None` where that is not known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub arptables: Option<bool>,
+    /// When the reading began: `CLOCK_MONOTONIC`, nanoseconds; `None` in older captures.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub read_ns: Option<u64>,
+    /// Whether rules of nf_tables changed while they were read.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub changed: bool,
 }
 
 impl Ruleset {

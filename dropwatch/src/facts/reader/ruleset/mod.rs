@@ -20,6 +20,8 @@ use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use nix::time::{ClockId, clock_gettime};
+
 use super::child::{find, output};
 use super::netlink::Netlink;
 use super::netns::Namespaces;
@@ -77,7 +79,10 @@ fn here(until: Instant) -> Ruleset {
     let mut reading = Reading {
         room: MOST_RULES,
         until,
-        set: Ruleset::default(),
+        set: Ruleset {
+            read_ns: now_ns(),
+            ..Ruleset::default()
+        },
     };
     reading.set.arptables = match fs::read_to_string(ARP_NAMES) {
         Ok(names) => Some(!names.trim().is_empty()),
@@ -90,14 +95,22 @@ fn here(until: Instant) -> Ruleset {
         }
     }
     match tables(until) {
-        Ok(mut tables) => {
+        Ok((mut tables, before)) => {
             // What takes longest comes last, so that nothing else is lost for it.
             tables.sort_by_key(|table| table.rules);
             tables.iter().for_each(|table| reading.table(table));
+            let after = tables::generation(until);
+            reading.set.changed = before.is_some() && after.is_some() && before != after;
         }
         Err(why) => reading.failed(Subsystem::NfTables, why),
     }
     reading.set
+}
+
+/// `CLOCK_MONOTONIC`, nanoseconds.
+fn now_ns() -> Option<u64> {
+    let now = clock_gettime(ClockId::CLOCK_MONOTONIC).ok()?;
+    u64::try_from(Duration::from(now).as_nanos()).ok()
 }
 
 /// A rule set while it is read.

@@ -6,7 +6,9 @@ use std::time::Instant;
 use nix::errno::Errno;
 
 use super::super::module;
-use super::super::netlink::{Command, Failure, NFT_GETCHAIN, NFT_GETRULE, Netlink, Request};
+use super::super::netlink::{
+    Command, Failure, NFT_GETCHAIN, NFT_GETGEN, NFT_GETRULE, Netlink, Request,
+};
 use super::super::parse::{attributes, text};
 use crate::facts::ruleset::{Family, Hook};
 
@@ -21,6 +23,7 @@ const NFTA_RULE_CHAIN: u16 = 2;
 const NFTA_RULE_HANDLE: u16 = 3;
 const NFTA_RULE_EXPRESSIONS: u16 = 4;
 const NFTA_EXPR_NAME: u16 = 1;
+const NFTA_GEN_ID: u16 = 1;
 
 /// Tables that iptables has.
 const OF_IPTABLES: [&str; 5] = ["raw", "mangle", "nat", "filter", "security"];
@@ -126,18 +129,31 @@ impl Table {
     }
 }
 
-/// The tables that packets come to.
-pub(super) fn tables(until: Instant) -> Result<Vec<Table>, String> {
+/// Number of the rule set's generation, another after each change; `None` where it is not known or there is no
+/// nf_tables.
+pub(super) fn generation(until: Instant) -> Option<u32> {
+    let mut netlink = Netlink::open_netfilter(until).ok()?;
+    let answer = netlink.get(&Request::new(NFT_GETGEN, &[0; HEADER])).ok()?;
+    let mut found = attributes(answer.get(HEADER..)?);
+    let (_, number) = found.find(|(kind, _)| *kind == NFTA_GEN_ID)?;
+    number.first_chunk().map(|bytes| u32::from_be_bytes(*bytes))
+}
+
+/// The tables that packets come to, and the generation that was there before they were asked for.
+pub(super) fn tables(until: Instant) -> Result<(Vec<Table>, Option<u32>), String> {
     if !module::is_there("nf_tables", "nft_do_chain") {
-        return Ok(Vec::new());
+        return Ok((Vec::new(), None));
     }
     // A rule set that changes meanwhile is asked for again.
     let mut last = String::new();
     for _ in 0..3 {
+        let generation = generation(until);
         match once(until) {
-            Ok(tables) => return Ok(tables),
+            Ok(tables) => return Ok((tables, generation)),
             // There is no nf_tables.
-            Err(Failure::Refused(_, Errno::EINVAL | Errno::EOPNOTSUPP)) => return Ok(Vec::new()),
+            Err(Failure::Refused(_, Errno::EINVAL | Errno::EOPNOTSUPP)) => {
+                return Ok((Vec::new(), None));
+            }
             Err(failure @ Failure::Refused(..)) => return Err(failure.into()),
             Err(failure @ Failure::Other(..)) => last = failure.into(),
         }
