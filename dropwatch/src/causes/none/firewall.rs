@@ -1,28 +1,27 @@
 //! The explanation of drops that netfilter made and no cause claims: which rule, or which queue and why.
 
+mod ipvs;
+mod queue;
+
 use std::time::Duration;
 
 use serde_json::Value;
 
 use super::same::{self, SameRules};
 use crate::{
-    facts::{
-        queues::{Queue, Queues},
-        ruleset::Ruleset,
-    },
+    facts::{queues::Queues, ruleset::Ruleset},
     judge::View,
     model::{
-        anchor::{Drop, Task},
+        anchor::Drop,
         evidence::{QueueTrip, Reinjected},
         explanation::{Line, Source},
         hook::Hook,
-        ipvs::Endpoint,
     },
-    netfilter::{self, Attribution, By, Gone, Place, Refusal},
+    netfilter::{self, Attribution, By, Place},
 };
-
-/// Longer than a packet on the usual wire: a GSO packet that stands for several.
-const WIRE: u32 = 1514;
+use queue::{
+    gone, holder, is_whole, lost, program_said_drop, queue_name, refused, segments, trip_words,
+};
 
 /// Rules that were read longer after a drop are said to be.
 const LATE_NS: u64 = 1_000_000_000;
@@ -118,7 +117,7 @@ pub fn explain(drop: &Drop, view: &View<'_>) -> Option<Said> {
             ),
             look_at_rules(),
         ),
-        By::Hooks | By::NfTables => ipvs(drop, view, &attribution)
+        By::Hooks | By::NfTables => ipvs::words(drop, view, &attribution)
             .unwrap_or_else(|| (None, attribution.words(), look_at_rules())),
     };
     let what = match late(drop, set) {
@@ -127,7 +126,7 @@ pub fn explain(drop: &Drop, view: &View<'_>) -> Option<Said> {
     };
     let missing = attribution.not_evaluated.iter().map(String::as_str);
     // Only where its service has no real server is it known what IPVS does.
-    let by_ipvs = what.contains(IPVS_OPEN).then_some("IPVS");
+    let by_ipvs = what.contains(ipvs::OPEN).then_some("IPVS");
     let unknown = missing
         .chain(by_ipvs)
         .map(|what| format!("not evaluated: {what}"))
@@ -198,92 +197,6 @@ fn attribution<'a>(drop: &Drop, set: &'a Ruleset, view: &View<'_>) -> Option<Att
         address.parse().ok()
     });
     Attribution::knowing(drop, set, view.coverage(), &own.collect::<Vec<_>>())
-}
-
-/// Whether the queue lost the packet, and no program gave a verdict on it.
-fn gone(drop: &Drop, place: &Place, queues: Option<&Queues>) -> Option<Gone> {
-    let trip = drop.queue.as_ref();
-    let dropped = trip
-        .and_then(|trip| trip.back.as_ref())
-        .is_none_or(Reinjected::is_drop);
-    let number = trip
-        .and_then(|trip| trip.queued.as_ref())
-        .map(|queued| queued.queue);
-    let gone = (place.by == By::Reinject && dropped).then(|| Gone::of(drop, number, queues));
-    gone.flatten()
-}
-
-/// It waited in a queue that lost it.
-fn lost(gone: Option<Gone>, trip: Option<&QueueTrip>) -> Words {
-    let queue = queue_name(trip);
-    let what = match gone {
-        Some(Gone::Device) => format!(
-            "It waited in {queue} when a device that it had come in or was to leave by went down: the kernel throws such packets \
-             out of the queue. No program gave a verdict on it."
-        ),
-        Some(Gone::Queue) => format!(
-            "It waited in {queue} when the program that listened there went away or unbound it: the kernel throws out what \
-             waits. No program gave a verdict on it."
-        ),
-        _ => format!(
-            "It came back from {queue} to be dropped, and nobody listens on that now: most likely the program went away, and \
-             the kernel threw out what waited."
-        ),
-    };
-    let kind = match gone {
-        Some(Gone::Device) => "queue_device_down",
-        _ => "queue_gone",
-    };
-    let look = match gone {
-        Some(Gone::Device) => "`ip monitor link`: which device goes down, and why",
-        _ => "that program's log: why it ended, and who starts it again",
-    };
-    (Some(kind), what, look.to_owned())
-}
-
-/// What is said of IPVS where it may have done it.
-const IPVS_OPEN: &str =
-    " and may have dropped it, as when a connection's real server was removed: not evaluated.";
-
-/// What IPVS has to do with it, which drops what it has no real server for (`ip_vs_in`, net/netfilter/ipvs/ip_vs_core.c); `None`
-/// where it has no service for such a packet, or it is certain that a rule did it.
-fn ipvs(drop: &Drop, view: &View<'_>, attribution: &Attribution<'_>) -> Option<Words> {
-    let Place { by, hook, .. } = attribution.place;
-    let here = by == By::Hooks && matches!(hook, Some(Hook::Input | Hook::Output));
-    let packet = drop.packet.as_ref()?;
-    if !here || attribution.certain().is_some() {
-        return None;
-    }
-    let end = |addr, port| Some(Endpoint { addr, port: port? });
-    let from = end(packet.src, packet.sport)?;
-    let to = end(packet.dst, packet.dport)?;
-    let state = view.ipvs(drop.netns, from, to)?;
-    let service = state.service_of(&packet.proto, to, drop.mark)?;
-    let said = attribution.words();
-    let look = "`ipvsadm -Ln`: the service's real servers and their weights".to_owned();
-    let name = service.name();
-    Some(match service.unusable() {
-        Some(why) if nobody(attribution) => (
-            Some("ipvs_no_destination"),
-            format!(
-                "IPVS has service {name}, which has no usable real server ({why}): it drops what comes for it. No rule of the \
-                 firewall drops such a packet."
-            ),
-            look,
-        ),
-        Some(why) => (
-            None,
-            format!(
-                "{said} Or it was IPVS: its service {name} has no usable real server ({why}), and drops what comes for it."
-            ),
-            look,
-        ),
-        None => (
-            None,
-            format!("{said} IPVS has service {name} for such packets{IPVS_OPEN}"),
-            look,
-        ),
-    })
 }
 
 /// A sentence on rules that were read long after the drop.
@@ -392,140 +305,11 @@ fn passed(
     (kind, format!("{before} {what}"), look)
 }
 
-fn program_said_drop(trip: Option<&QueueTrip>) -> bool {
-    trip.and_then(|t| t.back.as_ref())
-        .is_some_and(Reinjected::is_drop)
-}
-
-/// Whether it is the GSO packet itself, and not one of its segments: those never were in `nf_queue`.
-fn is_whole(drop: &Drop) -> bool {
-    drop.queue.is_some() || drop.len > WIRE
-}
-
 type Words = (Option<&'static str>, String, String);
-
-fn segments(trip: Option<&QueueTrip>) -> Words {
-    (
-        None,
-        format!(
-            "Nothing is lost here: the kernel split a large (GSO) packet for {} and freed the whole, whose segments went to \
-             the queue in its place.",
-            queue_name(trip)
-        ),
-        "nothing; a queue program that asks for NFQA_CFG_F_GSO is given such packets whole".into(),
-    )
-}
-
-/// It could not be queued.
-fn refused(place: &Place, numbers: &[u16], queues: Option<&Queues>) -> Words {
-    let at = place
-        .hook
-        .map_or(String::new(), |hook| format!(" at hook {}", hook.name()));
-    let name = match numbers {
-        [number] => format!("queue {number} (NFQUEUE)"),
-        _ => "a queue (NFQUEUE)".to_owned(),
-    };
-    let sent = format!("A rule{at} sends it to {name}");
-    let look = "`cat /proc/net/netfilter/nfnetlink_queue`";
-    let help = "`bypass` does not help here, the program's fail-open (NFQA_CFG_F_FAIL_OPEN) does";
-    match Refusal::of(numbers, queues) {
-        Refusal::NoListener => (
-            Some("queue_no_listener"),
-            format!("{sent}, but no program listens on that: the kernel drops it."),
-            format!(
-                "{look}; `--queue-bypass` (nft: `bypass`) lets packets on where nobody listens"
-            ),
-        ),
-        Refusal::NoCopyMode(queue) => (
-            Some("queue_no_copy_mode"),
-            format!(
-                "{sent}. {} listens there, but has set no copy mode: the kernel drops every packet then, whether the rule has \
-                 `bypass` or not.",
-                listener(queue)
-            ),
-            format!(
-                "{look}: the fourth column is 0; the program must send NFQA_CFG_PARAMS (nfq_set_mode) after it has bound the queue"
-            ),
-        ),
-        Refusal::Full(queue) => (
-            Some("queue_full"),
-            format!(
-                "{sent}, which was full: {} listens, {} packets wait, {} were dropped for that so far ({} more for want of room in \
-                 its socket).",
-                listener(queue),
-                queue.waiting,
-                queue.dropped,
-                queue.user_dropped
-            ),
-            format!(
-                "{look}; a faster program, several queues (`--queue-balance`), or a longer queue; {help}"
-            ),
-        ),
-        Refusal::SocketFull(queue) => (
-            Some("queue_socket_full"),
-            format!(
-                "{sent}, and the socket of {} had no room: {} packets were dropped for that so far, none because the queue was full.",
-                listener(queue),
-                queue.user_dropped
-            ),
-            format!("{look}; a faster program, or a larger receive buffer; {help}"),
-        ),
-        Refusal::Unknown => (
-            None,
-            format!(
-                "{sent}, which did not take it; why is not known: nobody listened, it was full, or the kernel had no memory."
-            ),
-            look.to_owned(),
-        ),
-    }
-}
-
-/// Who listens on a queue.
-fn listener(queue: &Queue) -> String {
-    queue.holder.as_ref().map_or_else(
-        || format!("netlink port {}", queue.port),
-        |process| format!("{}[{}]", process.comm, process.pid),
-    )
-}
 
 /// Queue numbers that the rules at the hook can have meant.
 fn set_numbers(attribution: &Attribution<'_>, drop: &Drop, set: &Ruleset) -> Vec<u16> {
     netfilter::queue_numbers(set, drop, attribution.place.hook)
-}
-
-/// Who gave it back: seen by the kernel, or the task that the drop happened in, which is the same one.
-fn holder(drop: &Drop, trip: Option<&QueueTrip>) -> String {
-    let back = trip.and_then(|t| t.back.as_ref()).map(|b| &b.process);
-    let Task { pid, comm } = back.unwrap_or(&drop.task);
-    format!("{comm}[{pid}]")
-}
-
-fn queue_name(trip: Option<&QueueTrip>) -> String {
-    match trip.and_then(|t| t.queued.as_ref()) {
-        Some(queued) => format!("queue {} (NFQUEUE)", queued.queue),
-        None => "a queue (NFQUEUE)".into(),
-    }
-}
-
-fn trip_words(trip: &QueueTrip) -> String {
-    let at = trip.hook.map_or("?", |hook| hook.name());
-    let queued = match &trip.queued {
-        Some(q) => format!(
-            "queued at hook {at} to queue {} with mark {:#x}",
-            q.queue, q.mark
-        ),
-        None => format!("queued at hook {at} before this run"),
-    };
-    match &trip.back {
-        Some(b) => format!(
-            "{queued}, given back by {}[{}] with verdict {} and mark {:#x}",
-            b.process.comm,
-            b.process.pid,
-            b.name(),
-            b.mark
-        ),
-        None => queued,
-    }
 }
 
 #[cfg(test)]

@@ -4,8 +4,15 @@ use crate::{
     facts::{
         Fact, FactKey,
         ipvs::{IpvsDestination, IpvsService, IpvsState},
+        queues::Queue,
     },
-    model::{anchor::tests::drop, coverage::Coverage, evidence::Queued, packet},
+    model::{
+        anchor::{Task, tests::drop},
+        coverage::Coverage,
+        evidence::{Queued, Reinjected},
+        ipvs::Endpoint,
+        packet,
+    },
 };
 
 /// A TCP packet to port 80 that was freed in a function which these called.
