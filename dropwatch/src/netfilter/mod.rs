@@ -14,6 +14,7 @@ mod callers;
 mod candidates;
 mod chains;
 mod find;
+mod hooks;
 mod judge;
 mod packet;
 mod place;
@@ -24,13 +25,12 @@ mod suspects;
 mod walk;
 
 pub use answer::Answer;
-pub use attribution::{
-    Attribution, describe, hooks, other_queues, packet_at, queue_numbers, rule_json,
-};
+pub use attribution::{Attribution, describe, packet_at, rule_json};
 pub use bits::{propose_mask, used_mark_bits};
 pub use blame::{MarkBlame, because_of_mark};
 pub use candidates::{Candidate, Candidates, RuleId, Step};
 pub use find::{NatRule, destination_rule, queued_by, translated_by};
+pub use hooks::{hooks, other_queues, queue_numbers};
 pub use judge::judge;
 pub use packet::{Packet, Passed};
 pub use place::{By, Place, after_queue};

@@ -1,7 +1,7 @@
 use serde_json::json;
 
 use super::super::answer::Answer::{Maybe, Yes};
-use super::super::attribution::other_queues;
+use super::super::hooks::other_queues;
 use super::super::packet::Passed;
 use super::super::samples::{KUBE_FIREWALL, legacy, nft, rule, tcp};
 use super::*;
