@@ -81,7 +81,7 @@ impl<'a> Attribution<'a> {
             not_evaluated.push("the rules, for at which hook it was is not known".into());
         }
         suspects.complete &= not_evaluated.is_empty();
-        let dropped = suspects.certain().zip(last);
+        let dropped = certain(&place, &suspects).zip(last);
         let before = dropped.map(|(one, packet)| passed_before(set, &packet, one));
         let before = before.unwrap_or_default();
         let passed = (!before.is_empty()).then(|| {
@@ -109,7 +109,7 @@ impl<'a> Attribution<'a> {
     /// The rule or policy that did it, if that is sure.
     #[must_use]
     pub fn certain(&self) -> Option<&Candidate<'a>> {
-        self.suspects.certain()
+        certain(&self.place, &self.suspects)
     }
 
     /// The facts, as documented in docs/events.md.
@@ -200,6 +200,15 @@ impl<'a> Attribution<'a> {
             .take(MOST_SHOWN)
             .map(describe)
             .chain((more > 0).then(|| format!("and {more} more")))
+    }
+}
+
+/// The one that did it. What nf_tables frees itself a rule of its own had dropped: then the only one that can have done
+/// so did, whether or not all that it asks for is known.
+fn certain<'a, 'b>(place: &Place, suspects: &'b Candidates<'a>) -> Option<&'b Candidate<'a>> {
+    match place.by {
+        By::NfTables => suspects.only(),
+        _ => suspects.certain(),
     }
 }
 

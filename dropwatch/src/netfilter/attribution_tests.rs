@@ -121,7 +121,27 @@ fn the_devices_of_a_bridged_frame_are_not_the_packets_own() {
     ];
     let found = Attribution::of(&dropped(NFT, &stack), &set, &modern()).expect("netfilter's");
     assert_eq!(found.suspects.list.len(), 1);
-    assert!(found.certain().is_none());
+    assert!(found.suspects.certain().is_none());
+}
+
+#[test]
+fn the_only_rule_that_can_have_done_it_did_where_it_must_have_been_one() {
+    let other = json!({"match": {"op": "==", "left": {"meta": {"key": "skuid"}}, "right": 7}});
+    let set = one_rule("ip", "input", json!([other, {"drop": null}]));
+    let stack = ["nft_do_chain_ipv4", HOOKS, "ip_local_deliver"];
+    let by_rule = Attribution::of(&dropped(NFT, &stack), &set, &modern()).expect("netfilter's");
+    assert!(by_rule.certain().is_some());
+    // What runs all hooks frees for conntrack too.
+    let unknown = dropped(HOOKS, &stack[1..]);
+    let old = Coverage::default().of_release("6.1.0");
+    let by_hooks = Attribution::of(&unknown, &set, &old).expect("netfilter's");
+    assert!(by_hooks.certain().is_none());
+    let two = json!([other, {"drop": null}]);
+    let base = Some(("filter", "input", 0, "accept"));
+    let rules = [rule("c", 4, two.clone()), rule("c", 5, two)];
+    let set = nft("ip", &[("c", base)], &rules);
+    let one_of_two = Attribution::of(&dropped(NFT, &stack), &set, &modern()).expect("netfilter's");
+    assert!(one_of_two.certain().is_none());
 }
 
 #[test]
