@@ -223,7 +223,7 @@ impl Engine {
     fn new_rules(&mut self, netns: u32, set: &Ruleset) {
         let key = FactKey::Ruleset { netns };
         let before = self.store.get(&key, 0);
-        let same = matches!(before, Some((Fact::Ruleset(old), _)) if old == set);
+        let same = matches!(before, Some((Fact::Ruleset(old), _)) if old.same_rules(set));
         if before.is_some() && !same {
             self.memo.forget_netns(netns);
         }
@@ -603,5 +603,5 @@ fn beyond() -> Explanation {
 }
 
 fn counted_together(kind: &str) -> Value {
-    json!({ "kind": kind, "reason": null, "class": null, "martian": null, "netfilter": null })
+    json!({ "kind": kind, "reason": null, "class": null, "martian": null, "route": null, "netfilter": null })
 }

@@ -68,8 +68,13 @@ pub fn explain(drop: &Drop, view: &View<'_>) -> Option<Answer> {
     let (kind, netfilter) = match by_netfilter {
         Some(said) => {
             evidence.extend(said.lines);
-            // What conntrack refused was not dropped by what netfilter's rules or queues say.
-            own_title = said.title.filter(|_| kind.is_none()).or(own_title);
+            // What refused it was conntrack then, whatever the queue had said.
+            own_title = match (&refused, said.behind) {
+                (Some(_), Some(queue)) => Some(format!("refused by conntrack behind {queue}")),
+                (Some(_), None) => own_title,
+                (None, _) => said.title.or(own_title),
+            };
+            unknown.extend(said.unknown);
             by_rules = Some(said.same);
             (kind.or(said.kind), said.facts)
         }

@@ -70,7 +70,7 @@ fn unheard(drop: &Drop, group: Ipv4Addr, view: &View<'_>) -> Option<Said> {
              This is normal where others on the link are meant."
         ),
         look: "`ip maddr show[ dev {dev}]` lists the groups of the device".into(),
-        facts: json!({ "kind": "no_listener", "group": group, "dev": name }),
+        facts: facts(json!({ "kind": "no_listener", "group": group, "dev": name })),
         class: Class::Normal,
         lines: vec![line("groups", format!("{group} is not joined on {name}"))],
     })
@@ -122,7 +122,7 @@ fn forwarding_off(name: &str, all: Option<bool>) -> Said {
                else ask who sends such packets here (`tcpdump -e -nn -i {dev|any} dst host {dst}` shows the MAC \
                address)"
             .into(),
-        facts: json!({ "kind": "forwarding_off", "key": key, "ip_forward": all }),
+        facts: facts(json!({ "kind": "forwarding_off", "key": key, "ip_forward": all })),
         class: Class::Config,
         lines: vec![line("forwarding", format!("{key} = 0{whole}"))],
     }
@@ -137,7 +137,7 @@ fn no_route(drop: &Drop) -> Said {
         title: format!("to where there is no route{marked}"),
         what: format!("There is no route to the destination{marked}, not even a default route."),
         look: LOOK.into(),
-        facts: json!({ "kind": "none", "mark": drop.mark }),
+        facts: facts(json!({ "kind": "none", "mark": drop.mark })),
         class: Class::Routing,
         lines: vec![line("route", format!("none{marked}"))],
     }
@@ -173,10 +173,31 @@ fn by_route(route: &Route) -> Said {
             "A {what} covers the destination: it drops the packet {told}. Somebody wanted it so."
         ),
         look,
-        facts: json!({ "kind": kind, "prefix": route.prefix, "table": route.table }),
+        facts: facts(json!({ "kind": kind, "prefix": route.prefix, "table": route.table })),
         class: Class::Routing,
         lines: vec![line("route", what)],
     }
+}
+
+/// All fields are always there.
+fn facts(known: Value) -> Value {
+    let names = [
+        "kind",
+        "prefix",
+        "table",
+        "mark",
+        "key",
+        "ip_forward",
+        "group",
+        "dev",
+    ];
+    let all = names.map(|name| {
+        (
+            name.to_owned(),
+            known.get(name).cloned().unwrap_or_default(),
+        )
+    });
+    Value::Object(all.into_iter().collect())
 }
 
 fn line(label: &str, text: String) -> Line {

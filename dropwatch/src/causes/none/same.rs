@@ -18,7 +18,7 @@ pub struct SameRules {
     pub family: Option<RuleFamily>,
     /// The hook.
     pub hook: Option<Hook>,
-    /// Rules and policies that can have dropped it, with their places.
+    /// Rules and policies that can have dropped it, as they are told: a place alone may have another rule by now.
     pub rules: Vec<String>,
     /// Whether all rules were read.
     pub complete: bool,

@@ -1,11 +1,11 @@
 use super::*;
 use crate::{
-    correlate::view::Store,
     facts::{
         Fact, FactKey,
         ipvs::{IpvsDestination, IpvsService, IpvsState},
         queues::Queue,
     },
+    judge::store::Store,
     model::{
         anchor::{Task, tests::drop},
         coverage::Coverage,
@@ -50,7 +50,7 @@ fn said(drop: &Drop, facts: Vec<(FactKey, Fact)>) -> Said {
         store.insert(key, fact, 1);
     }
     let coverage = Coverage::default().of_release("6.12.0");
-    let view = View::new(&store, &coverage, 0, 1, 1, true);
+    let view = View::new(&store, &coverage, 1, 1, true);
     explain(drop, &view).expect("netfilter's")
 }
 
