@@ -10,6 +10,7 @@ use crate::lab::Lab;
 mod decoys;
 pub mod each_kernel;
 mod flavours;
+mod grouping;
 mod hooks;
 pub mod ipvs_conntrack;
 mod martians;
@@ -74,6 +75,7 @@ const GROUPS: &[(&str, &[&[Scenario]])] = &[
         "other_drops",
         &[
             decoys::SCENARIOS,
+            grouping::SCENARIOS,
             netfilter::SCENARIOS,
             martians::SCENARIOS,
             routes::SCENARIOS,

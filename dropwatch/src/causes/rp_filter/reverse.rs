@@ -21,7 +21,6 @@ const RT_TABLE_LOCAL: u32 = 255;
 #[derive(Clone, Debug, Default, Serialize)]
 pub(super) struct ReverseRoute {
     /// `unicast`, `blackhole`, …
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) kind: Option<String>,
     pub(super) dev: Option<String>,
     pub(super) table: Option<u32>,
@@ -29,7 +28,6 @@ pub(super) struct ReverseRoute {
     pub(super) gateway: Option<Ipv4Addr>,
     pub(super) source: Option<Ipv4Addr>,
     /// Devices of all ways, where there are several (ECMP).
-    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) ways: Vec<String>,
     /// `kernel`: device and table are those of the look-up that refused the packet; `config`: asked after.
     pub(super) from: &'static str,
