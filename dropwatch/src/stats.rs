@@ -1,6 +1,6 @@
 //! The loss ledger: where every drop went that the kernel showed us.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use anyhow::{Context as _, Result};
 use aya::{
@@ -95,7 +95,23 @@ pub struct Counters {
     live: Array<MapData, u32>,
     epoch: u32,
     lookups: u32,
+    quiet: Quiet,
 }
+
+/// Kinds that make room for others in the kernel's table.
+#[derive(Default)]
+struct Quiet {
+    /// Count of each kind when it was looked at last, and how often it was the same.
+    looks: HashMap<DropKey, (u64, u32)>,
+    /// Counts of those that were taken out, without namespace and device.
+    retired: BTreeMap<DropKey, (u64, u64)>,
+}
+
+/// Kinds are taken out only when the table has more than this many.
+const MANY_KINDS: usize = 2048;
+
+/// Those that were found unchanged so many times in a row.
+const QUIET_LOOKS: u32 = 6;
 
 impl Counters {
     /// Takes the maps out of the loaded object.
@@ -111,6 +127,7 @@ impl Counters {
             live: Array::try_from(take(names::LIVE)?)?,
             epoch: 0,
             lookups: 0,
+            quiet: Quiet::default(),
         })
     }
 
@@ -131,6 +148,47 @@ impl Counters {
         self.live
             .set(live::LOOKUPS, generation, 0)
             .context("switching the watch on look-ups")
+    }
+
+    /// Takes kinds out of the kernel's table that had no drops since the last looks, if it has many: of a node's life
+    /// only what happens now needs a place there. To be called at long intervals: what is dropped at the very moment of
+    /// that, a minute after the last drop of its kind, may be missing from the counts by kind, not from the ledger.
+    pub fn retire(&mut self) -> Result<()> {
+        let mut counts = Vec::new();
+        for (words, values) in self.drops.iter().flatten() {
+            let sum = |at: usize| values.iter().map(|value| value[at]).sum::<u64>();
+            counts.push((words, sum(tally::COUNT), sum(tally::SUPPRESSED)));
+        }
+        let Quiet { looks, retired } = &mut self.quiet;
+        if counts.len() <= MANY_KINDS {
+            looks.clear();
+            return Ok(());
+        }
+        let mut next = HashMap::with_capacity(counts.len());
+        for (words, count, suppressed) in counts {
+            let key = DropKey::from_words(words);
+            let same = match looks.get(&key) {
+                Some((before, times)) if *before == count => times + 1,
+                _ => 0,
+            };
+            if same < QUIET_LOOKS {
+                next.insert(key, (count, same));
+                continue;
+            }
+            self.drops
+                .remove(&words)
+                .context("taking a quiet kind out of the table")?;
+            let place = DropKey {
+                ifindex: 0,
+                netns: 0,
+                ..key
+            };
+            let sum = retired.entry(place).or_default();
+            sum.0 += count;
+            sum.1 += suppressed;
+        }
+        *looks = next;
+        Ok(())
     }
 
     /// Sum of a counter over all CPUs.
@@ -167,7 +225,7 @@ impl Counters {
     /// Exact counts by key, the largest first.
     #[must_use]
     pub fn drops(&self) -> Vec<DropCount> {
-        let mut sums: BTreeMap<DropKey, (u64, u64)> = BTreeMap::new();
+        let mut sums = self.quiet.retired.clone();
         let mut add = |key, tally: &[u64]| {
             let sum = sums.entry(key).or_default();
             sum.0 += tally[tally::COUNT];

@@ -61,6 +61,9 @@ mod sources;
 /// Budget epoch, and how often time passes for the engine.
 const TICK: Duration = Duration::from_millis(100);
 
+/// How often quiet kinds of drops are looked for.
+const LOOK: Duration = Duration::from_secs(10);
+
 /// Entries read before other things get their turn.
 const BATCH: usize = 512;
 
@@ -139,6 +142,7 @@ async fn live(config: &Config) -> Result<()> {
 
     let mut watch = LookupWatch::default();
     let mut losses = Losses::default();
+    let mut looked = Instant::now();
     let mut loaded = LoadedModules::read();
     let deadline = config.duration.map(|d| tokio::time::Instant::now() + d);
     let mut tick = interval(TICK);
@@ -165,6 +169,10 @@ async fn live(config: &Config) -> Result<()> {
                 }
                 for status in news {
                     session.take(&Event::Probe { time_ns: monotonic_ns(), status })?;
+                }
+                if looked.elapsed() >= LOOK {
+                    looked = Instant::now();
+                    counters.retire()?;
                 }
                 if let Some(tick) = losses.tick(&counters)? {
                     session.take(&tick)?;
