@@ -112,6 +112,9 @@ impl Decoder {
     }
 
     fn drop(&self, record: &SkbDrop) -> Drop {
+        let location = self.location(record.location);
+        let packet = Packet::from_flow(&record.flow, record.flags)
+            .filter(|packet| packet.fits(location.symbol.as_deref(), record.skb_len));
         Drop {
             time_ns: record.time_ns,
             cpu: record.cpu,
@@ -123,11 +126,11 @@ impl Decoder {
             }),
             iif: record.iif,
             reason: self.reason(record.reason),
-            location: self.location(record.location),
+            location,
             mark: record.mark,
             len: record.skb_len,
             ethertype: record.ethertype,
-            packet: Packet::from_flow(&record.flow, record.flags),
+            packet,
             task: Task {
                 pid: record.tgid,
                 comm: text(&record.comm),

@@ -70,6 +70,19 @@ impl Packet {
 }
 
 impl Packet {
+    /// Whether the buffer that it was read from holds this header at all, as far as that can be told: `len` bytes
+    /// when it was freed in a function (`symbol`). Elsewhere than at IP's entrance the length may be that of what
+    /// is behind the header.
+    #[must_use]
+    pub fn fits(&self, symbol: Option<&str>, len: u32) -> bool {
+        let function = symbol.and_then(|symbol| symbol.split('.').next());
+        match function {
+            Some("ip_rcv_core" | "ip_rcv") => len >= 20,
+            Some("ip6_rcv_core" | "ipv6_rcv") => len >= 40,
+            _ => true,
+        }
+    }
+
     /// Whether it is of an IP protocol, given by number.
     #[must_use]
     pub fn is_proto(&self, number: u8) -> bool {
@@ -226,6 +239,17 @@ mod tests {
             unreachable.to_string(),
             "ICMP 10.0.0.113 -> 10.0.0.253 unreachable code 0"
         );
+    }
+
+    #[test]
+    fn bytes_behind_the_end_are_no_header() {
+        let packet = Packet::from_flow(&flow(17), L3).expect("IP");
+        assert!(!packet.fits(Some("ip_rcv_core"), 12));
+        assert!(!packet.fits(Some("ip_rcv_core.isra.0"), 19));
+        assert!(packet.fits(Some("ip_rcv_core"), 20));
+        // What a UDP socket gets is behind the header.
+        assert!(packet.fits(Some("udp_queue_rcv_one_skb"), 9));
+        assert!(packet.fits(None, 9));
     }
 
     #[test]

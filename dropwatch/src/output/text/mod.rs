@@ -131,6 +131,7 @@ impl<W: Write> Text<W> {
 fn what(drop: &Drop) -> String {
     match &drop.packet {
         Some(packet) => packet.to_string(),
+        None if drop.ethertype == 0 && drop.len == 0 => "buffer without a packet".to_owned(),
         None => format!("ethertype {:#06x}", drop.ethertype),
     }
 }
