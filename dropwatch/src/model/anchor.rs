@@ -108,10 +108,10 @@ impl Drop {
     /// (`ip route get`, and our own questions): net/ipv4/route.c and net/ipv6/route.c, 5.10 to 7.2.
     #[must_use]
     pub fn is_route_query(&self) -> bool {
-        matches!(
-            self.location.symbol.as_deref(),
-            Some("inet_rtm_getroute" | "inet6_rtm_getroute")
-        )
+        let symbol = self.location.symbol.as_deref().unwrap_or_default();
+        // A compiler may have cut it into parts (`.part.0`, `.cold`).
+        let function = symbol.split('.').next().unwrap_or_default();
+        matches!(function, "inet_rtm_getroute" | "inet6_rtm_getroute")
     }
 }
 

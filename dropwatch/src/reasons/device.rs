@@ -15,8 +15,8 @@ pub(super) const TABLE: &[ReasonText] = &[
     text(
         "BRIDGE_INGRESS_STP_STATE",
         Device,
-        "The spanning-tree state of the bridge port does not let frames through.",
-        "`bridge -d link show[ dev {dev}]` (state) and `ip -d link show type bridge` (forward_delay); a port has just come up or is blocked because of a loop.",
+        "The state of the bridge port does not let frames in.",
+        "`bridge -d link show[ dev {dev}]` (state) and `ip -d link show type bridge` (UP? stp_state, forward_delay).",
     ),
     text(
         "CANFD_RX_INVALID_FRAME",
@@ -57,7 +57,7 @@ pub(super) const TABLE: &[ReasonText] = &[
     text(
         "FULL_RING",
         Resource,
-        "The device's ring of packets is full because whoever should take them out is too slow; for tun and tap that is the program or virtual machine that holds the device.",
+        "The device's ring of packets is full because whoever should take them out is too slow or does not read; for tun and tap that is the program or virtual machine that holds the device.",
         "`ip -s link show[ {dev}]`, `top -H` for the reader; a larger `txqueuelen` only helps against bursts.",
     ),
     text(
@@ -152,15 +152,15 @@ pub(super) const TABLE: &[ReasonText] = &[
     ),
     text(
         "UNHANDLED_PROTO",
-        Normal,
-        "Nothing on this machine handles frames of this type, such as LLDP, STP or another vendor's protocol.",
-        "`tcpdump -e -nn -i {dev|any} not ip and not ip6 and not arp` shows the type; a missing module (VLAN, MPLS) is the exception.",
+        Device,
+        "Nothing at this place takes packets of this type or protocol.",
+        "`tcpdump -e -nn -i {dev|any}` shows the type.",
     ),
     text(
         "XDP",
         Program,
-        "An XDP program refused the packet in the kernel's generic mode; drops by XDP inside a driver never show up here.",
-        "`ip link show[ dev {dev}]` (xdpgeneric, prog id) and `bpftool prog show`.",
+        "An XDP program in the kernel's generic mode ended the packet, or what it wanted to do with it failed.",
+        "`ip -d link show[ dev {dev}]` (xdpgeneric, prog id) and `bpftool prog show`.",
     ),
 ];
 

@@ -29,6 +29,7 @@ const OF_NETNS: &[&str] = &[
     "tcpdump",
     "tracepath",
     "traceroute",
+    "wg",
 ];
 
 /// Settings of the whole machine although their names begin like those of a namespace; some can only be seen

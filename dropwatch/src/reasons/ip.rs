@@ -1,6 +1,6 @@
 //! Reasons of IPv4, IPv6, ICMP, fragments, IPsec and neighbours.
 
-use super::Class::{Config, Firewall, Malformed, Neighbour, Normal, Resource, Routing};
+use super::Class::{Config, Device, Firewall, Malformed, Neighbour, Normal, Resource, Routing};
 use super::{ReasonText, text};
 
 const NDISC: &str =
@@ -18,7 +18,7 @@ pub(super) const TABLE: &[ReasonText] = &[
         "FRAG_REASM_TIMEOUT",
         Resource,
         "Not all fragments of a packet arrived in time, so those that did are thrown away.",
-        "`nstat -az | grep -i reasm`; find the hop that loses fragments, or avoid them (smaller MTU); `sysctl net.ipv4.ipfrag_time`.",
+        "`nstat -az | grep -i reasm`; find the hop that loses fragments, or avoid them (smaller MTU); `sysctl net.ipv4.ipfrag_time net.ipv6.ip6frag_time`.",
     ),
     text(
         "FRAG_TOO_FAR",
@@ -161,7 +161,7 @@ pub(super) const TABLE: &[ReasonText] = &[
     text(
         "NEIGH_CREATEFAIL",
         Neighbour,
-        "No neighbour entry could be made for the next hop, most often because the table is full.",
+        "No neighbour entry could be made for the next hop: the table is full, memory is short, or the device is going away.",
         "`dmesg | grep 'table overflow'`, `ip -s -s neigh | wc -l` against `sysctl net.ipv4.neigh.default.gc_thresh3`.",
     ),
     text(
@@ -173,7 +173,7 @@ pub(super) const TABLE: &[ReasonText] = &[
     text(
         "NEIGH_FAILED",
         Neighbour,
-        "The next hop does not answer ARP or neighbour discovery, so its MAC address is unknown.",
+        "The next hop's MAC address is not known: no answer to ARP or neighbour discovery came in time.",
         "`ip neigh show[ dev {dev}]` (FAILED) and `ip route get {dst}[ mark {mark}]` for which next hop it is: wrong subnet, VLAN or gateway, or the machine is off.",
     ),
     text(
@@ -190,15 +190,15 @@ pub(super) const TABLE: &[ReasonText] = &[
     ),
     text(
         "OTHERHOST",
-        Normal,
-        "The frame is addressed to another machine's MAC address and was only seen because the device takes everything (promiscuous mode).",
-        "Nothing, unless the destination MAC should be this machine's: `ip -d link show[ {dev}]`, `tcpdump -e -nn -i {dev|any}`.",
+        Device,
+        "The frame's destination is not the MAC address of the device that received it.",
+        "`tcpdump -e -nn -i {dev|any}[ host {dst}]` shows the destination MAC; compare `ip -d link show[ dev {dev}]`.",
     ),
     text(
         "PKT_TOO_BIG",
         Config,
-        "The packet is larger than the MTU allows and must not be fragmented.",
-        "`ip link show[ {dev}]`, `ip route get {dst}` (mtu), `tracepath -n {dst}`; check that ICMP 'too big' is let through.",
+        "The packet is larger than the MTU of its way allows and must not be fragmented.",
+        "`ip route get {dst}[ mark {mark}]` names the way out and an mtu of its own, `ip link` the devices' mtu; `tracepath -n {dst}`; check that ICMP 'too big' is let through.",
     ),
     text(
         "PKT_TOO_SMALL",

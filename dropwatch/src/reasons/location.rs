@@ -14,59 +14,14 @@ pub(super) const EXACT: &[(&str, Class, &str)] = &[
         "An eBPF program attached to a cgroup refused it; see `bpftool cgroup tree`.",
     ),
     (
-        "__dev_queue_xmit",
-        Class::Device,
-        "Sending through the device failed: it is down, its queue is full, or an egress filter dropped it; see `ip -s link show[ {dev}]` and `tc -s qdisc show[ dev {dev}]`.",
-    ),
-    (
-        "__neigh_event_send",
-        Class::Neighbour,
-        "The next hop's MAC address is unknown and too many packets wait for it, or it was given up; see `ip neigh`.",
-    ),
-    (
         "__netif_receive_skb_core",
         Class::Device,
-        "Nothing took the received frame: unknown type, a device with no use for it, or an ingress filter; see `tcpdump -e -nn` and `tc filter show dev {dev} ingress`.",
+        "Nothing took the received frame: unknown type, a device with no use for it, or an ingress filter; see `tcpdump -e -nn -i {dev|any}` and `tc filter show dev {dev} ingress`.",
     ),
     (
         "__nf_queue",
         Class::Firewall,
         "The packet should go to a queue program (NFQUEUE) but could not be queued; see `cat /proc/net/netfilter/nfnetlink_queue`.",
-    ),
-    (
-        "__udp4_lib_rcv",
-        Class::Socket,
-        "No UDP socket wants it, or its checksum is wrong; see `ss -ulnp` and `nstat -az | grep Udp`.",
-    ),
-    (
-        "__udp6_lib_rcv",
-        Class::Socket,
-        "No UDP socket wants it, or its checksum is wrong; see `ss -6ulnp` and `nstat -az | grep Udp6`.",
-    ),
-    (
-        "arp_error_report",
-        Class::Neighbour,
-        "The next hop does not answer ARP; see `ip neigh` and `ip route get {dst}` for which one it is.",
-    ),
-    (
-        "arp_process",
-        Class::Normal,
-        "An ARP message was handled or not meant for this machine; this is usually no loss.",
-    ),
-    (
-        "arp_rcv",
-        Class::Normal,
-        "An ARP message was not for this machine or is malformed; this is usually no loss.",
-    ),
-    (
-        "do_xdp_generic",
-        Class::Program,
-        "An XDP program in generic mode refused it; see `ip link show[ dev {dev}]` and `bpftool prog show`.",
-    ),
-    (
-        "enqueue_to_backlog",
-        Class::Resource,
-        "The CPU's receive queue is full; see the 2nd column of `/proc/net/softnet_stat` and `sysctl net.core.netdev_max_backlog`.",
     ),
     (
         "icmp_rcv",
@@ -76,17 +31,7 @@ pub(super) const EXACT: &[(&str, Class, &str)] = &[
     (
         "icmpv6_rcv",
         Class::Unknown,
-        "An ICMPv6 message is malformed or unknown; see `nstat -az | grep Icmp6`.",
-    ),
-    (
-        "inet_sock_destruct",
-        Class::Normal,
-        "A socket was closed while packets still waited in it; this is usually no fault.",
-    ),
-    (
-        "ip6_forward",
-        Class::Routing,
-        "An IPv6 packet may not be forwarded: forwarding is off, hop limit, size or IPsec policy; see `sysctl net.ipv6.conf.all.forwarding` and `nstat -az | grep Ip6`.",
+        "An ICMPv6 message is malformed, unknown, or ignored by a setting; see `nstat -az | grep Icmp6`.",
     ),
     (
         "ip6_mc_input",
@@ -109,11 +54,6 @@ pub(super) const EXACT: &[(&str, Class, &str)] = &[
         "A fragment does not fit, or too many fragments wait; see `nstat -az | grep -i reasm`.",
     ),
     (
-        "ip_error",
-        Class::Routing,
-        "There is no route to the destination, or forwarding is off for the device; see `ip route get {dst}[ from {src} iif {iif}][ mark {mark}]` and `sysctl net.ipv4.ip_forward`.",
-    ),
-    (
         "ip_expire",
         Class::Unknown,
         "Not all fragments of the packet arrived in time; see `nstat -az | grep -i reasm`.",
@@ -122,11 +62,6 @@ pub(super) const EXACT: &[(&str, Class, &str)] = &[
         "ip_finish_output2",
         Class::Neighbour,
         "The next hop's neighbour entry could not be made or used; see `ip neigh` and `dmesg | grep 'table overflow'`.",
-    ),
-    (
-        "ip_forward",
-        Class::Routing,
-        "The packet may not be forwarded: TTL ran out, too large, not for this machine's MAC address, source routed, or IPsec policy; see `nstat -az | grep Ip` and `ip route get {dst}`.",
     ),
     (
         "ip_fragment",
@@ -142,26 +77,6 @@ pub(super) const EXACT: &[(&str, Class, &str)] = &[
         "ip_rcv_core",
         Class::Malformed,
         "The IPv4 header is invalid, or the frame is for another machine's MAC address (then it is no loss); see `nstat -az | grep IpIn`.",
-    ),
-    (
-        "ip_rcv_finish",
-        Class::Routing,
-        "No route accepts the packet's addresses: reverse-path filter, martian address, or no route; see `ip route get {src}` and the rp_filter settings.",
-    ),
-    (
-        "ip_rcv_finish_core",
-        Class::Routing,
-        "No route accepts the packet's addresses: reverse-path filter, martian address, or no route; see `ip route get {src}` and the rp_filter settings.",
-    ),
-    (
-        "kfree_skb_list",
-        Class::Resource,
-        "A list of packets was freed; a full queue of the device is the common cause: see `tc -s qdisc show[ dev {dev}]`.",
-    ),
-    (
-        "ndisc_error_report",
-        Class::Neighbour,
-        "The next hop does not answer neighbour discovery; see `ip -6 neigh`.",
     ),
     (
         "ndisc_rcv",
@@ -196,7 +111,7 @@ pub(super) const EXACT: &[(&str, Class, &str)] = &[
     (
         "nf_queue",
         Class::Firewall,
-        "The packet should go to a queue program (NFQUEUE) but nobody listens or the queue is full; see `cat /proc/net/netfilter/nfnetlink_queue`.",
+        "The packet should go to a queue program (NFQUEUE) but nobody listens, or the queue is full, or its program asked for no copies; see `cat /proc/net/netfilter/nfnetlink_queue`.",
     ),
     (
         "nf_reinject",
@@ -206,7 +121,7 @@ pub(super) const EXACT: &[(&str, Class, &str)] = &[
     (
         "nfqnl_enqueue_packet",
         Class::Firewall,
-        "A queue program (NFQUEUE) is too slow and its queue is full; see `cat /proc/net/netfilter/nfnetlink_queue`.",
+        "The packet could not be given to a queue program (NFQUEUE): its queue is full, or it asked for no copies, or it reads too slowly; see `cat /proc/net/netfilter/nfnetlink_queue`.",
     ),
     (
         "nfqnl_reinject",
@@ -219,11 +134,6 @@ pub(super) const EXACT: &[(&str, Class, &str)] = &[
         "An nftables rule or chain policy dropped it; see `nft list ruleset` and `nft monitor trace`.",
     ),
     (
-        "packet_rcv",
-        Class::Normal,
-        "A packet socket such as tcpdump's could not take its copy; the packet itself is not lost.",
-    ),
-    (
         "ping_rcv",
         Class::Normal,
         "No ping socket waits for this echo reply; this is usually no fault.",
@@ -232,21 +142,6 @@ pub(super) const EXACT: &[(&str, Class, &str)] = &[
         "raw_rcv",
         Class::Socket,
         "A raw socket refused its copy of the packet; see `ss -wnp`.",
-    ),
-    (
-        "sk_stream_kill_queues",
-        Class::Normal,
-        "A stream socket was closed while data still waited in it; this is usually no fault.",
-    ),
-    (
-        "skb_queue_purge",
-        Class::Normal,
-        "A whole queue was emptied, as happens when a socket or device goes away; this is usually no fault.",
-    ),
-    (
-        "skb_queue_purge_reason",
-        Class::Normal,
-        "A whole queue was emptied, as happens when a socket or device goes away; this is usually no fault.",
     ),
     (
         "tcp_add_backlog",
@@ -259,59 +154,9 @@ pub(super) const EXACT: &[(&str, Class, &str)] = &[
         "A SYN was refused: the listening socket's queues are full or the request is not allowed; see `nstat -az | grep Listen` and `ss -ltn`.",
     ),
     (
-        "tcp_data_queue",
-        Class::Tcp,
-        "The data was received before, lies outside the window, or finds no buffer space; see `ss -tmpn`.",
-    ),
-    (
-        "tcp_rcv_established",
-        Class::Tcp,
-        "The segment does not fit the open connection: checksum, sequence number or flags; see `ss -tniO`.",
-    ),
-    (
-        "tcp_rcv_state_process",
-        Class::Tcp,
-        "The segment does not fit the connection's state; see `ss -tanp`.",
-    ),
-    (
-        "tcp_v4_do_rcv",
-        Class::Tcp,
-        "The segment does not fit its socket: checksum, state, or a handshake without a valid child socket; see `ss -tanp`.",
-    ),
-    (
-        "tcp_v4_rcv",
-        Class::Socket,
-        "No TCP socket wants it, or a check before the socket failed (checksum, filter, IPsec, signature, TTL); see `ss -tlnp`.",
-    ),
-    (
-        "tcp_v6_do_rcv",
-        Class::Tcp,
-        "The segment does not fit its socket: checksum, state, or a handshake without a valid child socket; see `ss -6tanp`.",
-    ),
-    (
-        "tcp_v6_rcv",
-        Class::Socket,
-        "No TCP socket wants it, or a check before the socket failed (checksum, filter, IPsec, signature, hop limit); see `ss -6tlnp`.",
-    ),
-    (
-        "tcp_validate_incoming",
-        Class::Tcp,
-        "The segment is outside the window, outdated, or an unexpected SYN or RST; see `nstat -az | grep -E 'PAWS|Challenge'`.",
-    ),
-    (
-        "tpacket_rcv",
-        Class::Normal,
-        "A capturing program's ring is full or it could not take its copy; the packet itself is not lost.",
-    ),
-    (
         "tun_net_xmit",
         Class::Device,
         "The tun or tap device could not take it: its ring is full, a filter refused it, or no program holds the device; see `ip -s link show[ {dev}]`.",
-    ),
-    (
-        "udp_destruct_common",
-        Class::Normal,
-        "A UDP socket was closed while datagrams that nobody had read were still in its queue; see `ss -unm` for queues that fill up.",
     ),
     (
         "udp_queue_rcv_one_skb",
@@ -332,11 +177,6 @@ pub(super) const EXACT: &[(&str, Class, &str)] = &[
         "udpv6_queue_rcv_skb",
         Class::Socket,
         "The UDP socket could not take it: receive buffer full, checksum, filter or IPsec; see `ss -6uampn`.",
-    ),
-    (
-        "veth_xmit",
-        Class::Device,
-        "The other end of the veth pair is gone or cannot take more, or the frame is too short; see `ip -d link show[ {dev}]` here and at the peer.",
     ),
 ];
 
@@ -403,6 +243,16 @@ pub(super) const PREFIXES: &[(&str, Class, &str)] = &[
         "An ipvlan device dropped it; see `ip -s -d link show type ipvlan`.",
     ),
     (
+        "xfrm4_",
+        Class::Firewall,
+        "IPsec dropped it; see `ip xfrm policy`, `ip -s xfrm state` and `cat /proc/net/xfrm_stat`.",
+    ),
+    (
+        "xfrm6_",
+        Class::Firewall,
+        "IPsec dropped it; see `ip xfrm policy`, `ip -s xfrm state` and `cat /proc/net/xfrm_stat`.",
+    ),
+    (
         "xfrm_",
         Class::Firewall,
         "IPsec dropped it; see `ip xfrm policy`, `ip -s xfrm state` and `/proc/net/xfrm_stat`.",
@@ -423,10 +273,16 @@ pub struct Hint {
     pub class: Class,
 }
 
+/// A function's name without offset (`+0x1c/0x40`) and compiler suffixes (`.isra.0`, `.part.0`, `.cold`).
+#[must_use]
+pub fn function(symbol: &str) -> &str {
+    symbol.split(['+', '.', ' ']).next().unwrap_or(symbol)
+}
+
 /// What it usually means that a packet was freed in `symbol`, or `None` if there is nothing
 /// certain to say. Offsets (`+0x1c/0x40`) and compiler suffixes (`.isra.0`) are ignored.
 pub fn location_hint(symbol: &str) -> Option<Hint> {
-    let name = symbol.split(['+', '.', ' ']).next().unwrap_or(symbol);
+    let name = function(symbol);
     let exact = EXACT
         .binary_search_by_key(&name, |(known, ..)| known)
         .ok()

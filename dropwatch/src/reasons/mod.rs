@@ -6,8 +6,9 @@
 //! it), `net/openvswitch/drop.h`, `net/mac80211/drop.h`, and from the functions that use it.
 //! A text says what is certain; where a reason has several causes it names them all.
 //!
-//! For kernels before 5.17, and for `NOT_SPECIFIED`, [`location_hint()`] says what it means that a
-//! packet was freed in a certain function.
+//! Where reason and function, or these and the headers, say more than the reason alone, [`thing()`] has the
+//! words; they come first. For kernels before 5.17, and for `NOT_SPECIFIED`, [`location_hint()`] says what it
+//! means that a packet was freed in a certain function.
 
 use serde::Serialize;
 
@@ -20,9 +21,11 @@ mod socket;
 mod tcp;
 #[cfg(test)]
 mod tests;
+mod things;
 mod tunnel;
 
-pub use location::{Hint, location_hint};
+pub use location::{Hint, function, location_hint};
+pub use things::{Thing, thing};
 
 /// What kind of thing dropped the packet: for grouping and for the tone of an explanation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]

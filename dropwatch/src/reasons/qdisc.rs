@@ -11,7 +11,8 @@ const FQ: &str = "`tc -s -d qdisc show[ dev {dev}]`: fq's own counters (flows_pl
 const AQM: &str = "`tc -s qdisc show[ dev {dev}]`; dropping early is this discipline's purpose, so ask what fills the link.";
 const FILTERS: &str = "`tc -s filter show dev {dev} ingress`, the same with `egress`, and `tc chain show dev {dev} ingress`.";
 
-const OVERLIMIT: &str = "The queueing discipline of the device is full: packets are sent faster than the device or its shaping rate lets them out.";
+const OVERLIMIT: &str =
+    "A queueing discipline of the device holds as many packets or bytes as its limit allows.";
 const CONGESTED: &str = "The queueing discipline dropped the packet on purpose, to tell the sender that the link is congested (CoDel, PIE, RED and the like).";
 const FLOOD: &str =
     "CAKE's protection against senders that do not slow down (BLUE) dropped the packet.";
@@ -37,8 +38,8 @@ pub(super) const TABLE: &[ReasonText] = &[
     text("QDISC_CONGESTED", Resource, CONGESTED, AQM),
     text(
         "QDISC_DROP",
-        Resource,
-        "The device's queueing discipline dropped the packet, most often because its queue is full.",
+        Unknown,
+        "The way out of the device did not take the packet: its queueing discipline, a filter of it, or the lack of any queue while the device has no carrier.",
         "`tc -s qdisc show[ dev {dev}]`; on kernels that have it the tracepoint qdisc:qdisc_drop names the discipline's reason.",
     ),
     text("QDISC_DROP_BAND_LIMIT", Resource, BAND, FQ),
@@ -50,7 +51,7 @@ pub(super) const TABLE: &[ReasonText] = &[
     text("QDISC_DROP_FQ_HORIZON_LIMIT", Config, HORIZON, FQ),
     text(
         "QDISC_DROP_GENERIC",
-        Resource,
+        Unknown,
         "The queueing discipline dropped the packet for no more specific reason.",
         STATS,
     ),

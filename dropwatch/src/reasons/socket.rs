@@ -31,8 +31,8 @@ pub(super) const TABLE: &[ReasonText] = &[
     text(
         "NO_SOCKET",
         Socket,
-        "No socket wanted the packet: nothing listens on or is connected with this address and port, or a TCP handshake has no valid request or child socket.",
-        "`ss -tulnp`: is the service up, on this address, port and protocol?",
+        "No socket took the packet: none here is bound to or connected with these addresses and ports, or the one that is has no use for it in its state.",
+        "`ss -tuanp` shows addresses, ports and devices that sockets are bound to.",
     ),
     text(
         "PACKET_SOCK_ERROR",
@@ -54,8 +54,8 @@ pub(super) const TABLE: &[ReasonText] = &[
     ),
     text(
         "QUEUE_PURGE",
-        Normal,
-        "A whole queue of packets was thrown away at once, as happens when a socket or a device goes away.",
+        Unknown,
+        "A queue was emptied with all that waited in it, as happens when a socket or a device goes away.",
         "Nothing, unless a device or service should not have been stopped: `ip monitor link`, `journalctl -e`.",
     ),
     text(
@@ -97,7 +97,7 @@ pub(super) const TABLE: &[ReasonText] = &[
     text(
         "SOCKET_RCVBUFF",
         Resource,
-        "The socket's receive buffer is full: the program reads more slowly than packets come in.",
+        "The socket's receive buffer is full: packets come in faster than the program reads them, at least for a moment.",
         "`ss -uampn` (rmem against rb, drops in d), `nstat -az UdpRcvbufErrors`; speed up the reader or raise `net.core.rmem_max` and SO_RCVBUF.",
     ),
     text(
@@ -109,7 +109,7 @@ pub(super) const TABLE: &[ReasonText] = &[
     text(
         "UDP_CSUM",
         Malformed,
-        "The UDP checksum is wrong, so the packet was damaged or badly written on its way.",
+        "The UDP checksum does not fit what arrived: the packet was changed or damaged on its way, or its sender never completed it.",
         "`nstat -az UdpInCsumErrors`; if packets come from a virtual device, check offloads with `ethtool -k {dev}`.",
     ),
     text(

@@ -59,7 +59,7 @@ pub(super) const TABLE: &[ReasonText] = &[
     text(
         "TCP_CSUM",
         Malformed,
-        "The TCP checksum is wrong, so the segment was damaged or badly written on its way.",
+        "The TCP checksum does not fit what arrived: the segment was changed or damaged on its way, or its sender never completed it.",
         "`nstat -az TcpInCsumErrors`; if packets come from a virtual device, check offloads with `ethtool -k {dev}`.",
     ),
     text(
@@ -83,13 +83,13 @@ pub(super) const TABLE: &[ReasonText] = &[
     text(
         "TCP_INVALID_END_SEQUENCE",
         Tcp,
-        "The segment's last byte lies beyond the receive window.",
+        "The segment's last byte lies beyond the receive window, which is closed when the program here does not read.",
         "`nstat -az TcpExtBeyondWindow`; then `ss -tniO[ dst {src}]` and a capture of the segment.",
     ),
     text(
         "TCP_INVALID_SEQUENCE",
         Tcp,
-        "The segment's sequence number lies outside the receive window.",
+        "The segment's sequence number lies outside the receive window, which is closed when the program here does not read.",
         TRACE,
     ),
     text(

@@ -132,7 +132,7 @@ fn names_are_accepted_in_all_spellings() {
     let plain = explain("NETFILTER_DROP").expect("a text");
     assert_eq!(plain.class, Class::Firewall);
     assert_eq!(explain("SKB_DROP_REASON_NETFILTER_DROP"), Some(plain));
-    assert_eq!(explain("OTHERHOST").map(|t| t.class), Some(Class::Normal));
+    assert_eq!(explain("DUP_FRAG").map(|t| t.class), Some(Class::Normal));
     assert_eq!(
         explain("QDISC_DROP_OVERLIMIT").map(|t| t.class),
         Some(Class::Resource)

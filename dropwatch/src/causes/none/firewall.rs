@@ -80,9 +80,13 @@ pub fn explain(drop: &Drop, view: &View<'_>) -> Option<Said> {
         ),
         By::Reinject if nobody(&attribution) && let_pass(trip) => {
             // Where queueing anew is a part of that function (5.10, 6.1).
-            let before = trip
-                .and_then(|t| t.queued.as_ref())
-                .filter(|_| drop.location.symbol.as_deref() == Some("nf_reinject"));
+            let before = trip.and_then(|t| t.queued.as_ref()).filter(|_| {
+                drop.location
+                    .symbol
+                    .as_deref()
+                    .map(crate::reasons::function)
+                    == Some("nf_reinject")
+            });
             let further = before.map_or_else(Vec::new, |before| {
                 netfilter::other_queues(set, drop, attribution.place.hook, before.queue)
             });

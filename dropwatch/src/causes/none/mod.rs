@@ -11,6 +11,8 @@ mod martian;
 mod plain;
 mod routes;
 mod same;
+#[cfg(test)]
+mod tests;
 
 /// The plain explanation.
 pub struct Plain;

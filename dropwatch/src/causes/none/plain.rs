@@ -60,6 +60,15 @@ pub fn explain(drop: &Drop, view: &View<'_>) -> Option<Answer> {
     }
     evidence.extend(martian.iter().flat_map(|said| said.lines.clone()));
     evidence.extend(route.iter().flat_map(|said| said.lines.clone()));
+    if drop.reason.name.as_deref() == Some("PKT_TOO_BIG") {
+        evidence.push(kernel(
+            "length",
+            format!(
+                "{} bytes (several packets in one where segmentation is left to the device)",
+                drop.len
+            ),
+        ));
+    }
     let kind = refused.as_ref().map(|r| r.kind);
     let mut unknown = view.unknown();
     unknown.extend(refused.iter().flat_map(|r| r.unknown.iter().cloned()));
@@ -87,10 +96,9 @@ pub fn explain(drop: &Drop, view: &View<'_>) -> Option<Answer> {
             source: Source::Advice,
         });
     }
-    // Where the kernel gives no reasons at all, the place is what is known.
-    let class = match &drop.reason.name {
-        Some(name) => reasons::explain(name).map(|text| text.class),
-        None => hint(drop).map(|hint| hint.class),
+    let class = match martian {
+        Some(_) if drop.reason.is_silent() => Some(reasons::Class::Routing),
+        _ => class(drop),
     };
     let class = route.as_ref().map(|said| said.class).or(class);
     let same = match &route {
@@ -116,6 +124,17 @@ pub fn explain(drop: &Drop, view: &View<'_>) -> Option<Answer> {
         unknown,
     };
     Some(same.answer(drop, explanation))
+}
+
+/// What kind of thing dropped it. Where the kernel gives no reasons at all, the place is what is known.
+pub(super) fn class(drop: &Drop) -> Option<reasons::Class> {
+    if let Some(thing) = reasons::thing(drop) {
+        return Some(thing.class);
+    }
+    match &drop.reason.name {
+        Some(name) => reasons::explain(name).map(|text| text.class),
+        None => hint(drop).map(|hint| hint.class),
+    }
 }
 
 fn kernel(label: &str, text: String) -> Line {
@@ -150,16 +169,14 @@ fn title(drop: &Drop, martian: Option<&str>, same: &same::Same) -> String {
 }
 
 /// What happened, and where to look next.
-fn words(drop: &Drop) -> (String, Option<String>) {
-    // Before there was a reason for it, forwarding used IP_INHDR (net/ipv4/ip_forward.c, 5.17 to 7.2).
-    let forwarding = drop.location.symbol.as_deref() == Some("ip_forward");
-    if forwarding && drop.packet.as_ref().is_some_and(|p| p.ttl <= 1) {
-        return (
-            "The TTL ran out: the packet came with 1 and was to be forwarded, so it was dropped and its \
-             sender told by ICMP (time exceeded)."
-                .into(),
-            Some("`traceroute -n {dst}`: a loop shows as repeating hops; traceroute itself causes these drops".into()),
-        );
+pub(super) fn words(drop: &Drop) -> (String, Option<String>) {
+    if let Some(thing) = reasons::thing(drop) {
+        let silent = if drop.reason.is_silent() {
+            "The kernel gives no reason. "
+        } else {
+            ""
+        };
+        return (format!("{silent}{}", thing.what), Some(thing.look.into()));
     }
     if !drop.reason.is_silent()
         && let Some(text) = drop.reason.name.as_deref().and_then(reasons::explain)
@@ -167,7 +184,15 @@ fn words(drop: &Drop) -> (String, Option<String>) {
         return (text.what.into(), Some(text.look.into()));
     }
     match (hint(drop), drop.reason.is_silent()) {
-        (Some(hint), true) => (format!("The kernel gives no reason. {}", hint.what), None),
+        (Some(hint), true) => {
+            // One function makes several checks.
+            let which = match hint.what.contains(" or ") {
+                true => " Which of these it was is not evaluated.",
+                false => "",
+            };
+            let what = format!("The kernel gives no reason. {}{which}", hint.what);
+            (what, None)
+        }
         (Some(hint), false) => (hint.what.into(), None),
         (None, true) => (
             format!(

@@ -1,0 +1,151 @@
+//! UDP, ICMP and raw sockets, and what waits in queues of sockets that are closed.
+
+use super::{ANYWHERE, SILENT, Thing, always, flag, icmp, known, packet, to_many, without_reasons};
+use crate::reasons::Class::{Normal, Socket, Unknown};
+
+const CLOSED_UDP: &str = "No UDP socket in the packet's network namespace takes it: either none is bound to this port and address, or one is but \
+     connected to another peer or bound to another device or VRF: not evaluated. For a packet to one host the kernel answers with \
+     ICMP (port unreachable).";
+const LISTENERS: &str = "`ss -uanp[ sport = :{dport}]` in this namespace (local and peer address, %device); for a VRF `sysctl net.ipv4.udp_l3mdev_accept`.";
+
+pub(super) const THINGS: &[Thing] = &[
+    // Freed in icmp_rcv up to 6.12, and in the socket's own function before and after.
+    known(
+        &[
+            ("NO_SOCKET", "ping_rcv"),
+            ("NO_SOCKET", "icmp_rcv"),
+            ("NO_SOCKET", "icmpv6_rcv"),
+            (SILENT, "ping_rcv"),
+        ],
+        |drop| icmp(drop, 0, 129),
+        Normal,
+        "An echo reply (an answer to a ping) that no ICMP datagram socket waits for. Raw sockets, which most ping programs use, get \
+         copies of their own before: an answered ping ends so, and so does an answer that nobody asked for. Nothing that a socket \
+         waited for is lost.",
+        "Nothing; `ss -wanp` lists raw sockets.",
+    ),
+    known(
+        &[
+            ("NO_SOCKET", "icmp_rcv"),
+            ("NO_SOCKET", "icmpv6_rcv"),
+            ("NO_SOCKET", "ping_rcv"),
+        ],
+        always,
+        Socket,
+        "No socket waits for this ICMP message. Copies for raw sockets are made before and are not affected.",
+        "`tcpdump -vv -nn -i {dev|any} icmp or icmp6` and `ss -wanp`.",
+    ),
+    known(
+        &[
+            ("NO_SOCKET", "__udp4_lib_rcv"),
+            ("NO_SOCKET", "__udp6_lib_rcv"),
+            ("NO_SOCKET", "udp_rcv"),
+            ("NO_SOCKET", "udpv6_rcv"),
+        ],
+        always,
+        Socket,
+        CLOSED_UDP,
+        LISTENERS,
+    ),
+    known(
+        &[
+            (SILENT, "__udp4_lib_rcv"),
+            (SILENT, "__udp6_lib_rcv"),
+            (SILENT, "udp_rcv"),
+            (SILENT, "udpv6_rcv"),
+            (SILENT, "__udp4_lib_mcast_deliver"),
+            (SILENT, "__udp6_lib_mcast_deliver"),
+        ],
+        to_many,
+        Socket,
+        "A datagram to a multicast group or to everybody, and no UDP socket took a copy: either none is bound to this port, or those \
+         that are did not join this group on this device (or do not take other sockets' groups, IP_MULTICAST_ALL), or an IPsec policy \
+         or the checksum refused it: not evaluated. Often normal: it was for others.",
+        "`ss -uanp[ sport = :{dport}]` and, for a group, `ip maddr show[ dev {dev}]`.",
+    ),
+    known(
+        &[(SILENT, "__udp4_lib_rcv"), (SILENT, "__udp6_lib_rcv")],
+        without_reasons,
+        Socket,
+        "The datagram reached UDP and was refused: either no socket takes it (none is bound to this port and address, or it is \
+         connected to another peer or bound to another device or VRF), or its checksum does not fit, or an IPsec policy refused it: \
+         not evaluated.",
+        "`ss -uanp[ sport = :{dport}]`, `nstat -az | grep -E 'UdpNoPorts|InCsumErrors'`, `ip xfrm policy`.",
+    ),
+    known(
+        &[
+            (SILENT, "__udp4_lib_rcv"),
+            (SILENT, "__udp6_lib_rcv"),
+            (SILENT, "udp_rcv"),
+            (SILENT, "udpv6_rcv"),
+        ],
+        always,
+        Unknown,
+        "The datagram reached UDP and was refused: either an IPsec policy demands protection that it does not have, or it went to the \
+         broadcast address of a network and no socket took a copy: not evaluated.",
+        "`ip xfrm policy`, `cat /proc/net/xfrm_stat` (XfrmIn), `ss -uanp[ sport = :{dport}]`, `nstat -az | grep Udp`.",
+    ),
+    known(
+        &[
+            ("QUEUE_PURGE", ANYWHERE),
+            (SILENT, "sk_stream_kill_queues"),
+            (SILENT, "inet_sock_destruct"),
+        ],
+        |drop| flag(drop, "FIN") && drop.len == 0,
+        Normal,
+        "The FIN of the peer was still in the queue of a TCP socket when that was closed: both ends have closed the connection, and a \
+         FIN without data is nothing that anybody could have read.",
+        "Nothing.",
+    ),
+    known(
+        &[
+            ("QUEUE_PURGE", ANYWHERE),
+            (SILENT, "sk_stream_kill_queues"),
+            (SILENT, "inet_sock_destruct"),
+        ],
+        |drop| packet(drop, |p| p.is_proto(6)),
+        Socket,
+        "A TCP segment was freed with the queue that it waited in: as a rule data that the program had not read when it closed the \
+         connection, or a device's queue that was emptied: not evaluated.",
+        "`nstat -az TcpExtTCPAbortOnClose` counts connections that were closed with unread data; else `ip monitor link`.",
+    ),
+    known(
+        &[
+            (SILENT, "udp_destruct_common"),
+            (SILENT, "udp_destruct_sock"),
+            (SILENT, "udpv6_destruct_sock"),
+            ("QUEUE_PURGE", "udp_destruct_common"),
+            ("SOCKET_CLOSE", "udp_destruct_common"),
+        ],
+        always,
+        Socket,
+        "A UDP socket was closed, and datagrams that its program had not read went with it. Often normal: a program ends, or has its \
+         answer from another packet.",
+        "`ss -uampn`: a receive queue that stays filled belongs to a program that does not read.",
+    ),
+    known(
+        &[
+            ("QUEUE_PURGE", ANYWHERE),
+            (SILENT, "skb_queue_purge"),
+            (SILENT, "skb_queue_purge_reason"),
+            (SILENT, "__skb_queue_purge"),
+            (SILENT, "__skb_queue_purge_reason"),
+            (SILENT, "inet_sock_destruct"),
+            (SILENT, "sk_stream_kill_queues"),
+            (SILENT, "packet_release"),
+        ],
+        always,
+        Unknown,
+        "A queue was emptied with all that waited in it: either a socket was closed before its program had read this (for a capturing \
+         program that is only its copy), or a device, its queue or a network namespace went away: not evaluated. Often normal: \
+         something was stopped.",
+        "Nothing, unless that should not have been stopped: `ip monitor link`, `journalctl -e`.",
+    ),
+    known(
+        &[(SILENT, "packet_rcv"), (SILENT, "tpacket_rcv")],
+        always,
+        Normal,
+        "A capturing program (packet socket) did not get its copy; the packet itself goes its way.",
+        "`ss -0pm` shows packet sockets and their drops; a larger capture buffer helps (`tcpdump -B`).",
+    ),
+];

@@ -1,0 +1,164 @@
+//! TCP segments.
+
+use super::{SILENT, Thing, always, flag, known, without_reasons};
+use crate::reasons::Class::{Malformed, Normal, Resource, Socket, Tcp, Unknown};
+
+const LISTENERS: &str = "`ss -tlnp[ sport = :{dport}]` in this namespace (address, %device); for a VRF `sysctl net.ipv4.tcp_l3mdev_accept`.";
+const NOBODY: &[(&str, &str)] = &[("NO_SOCKET", "tcp_v4_rcv"), ("NO_SOCKET", "tcp_v6_rcv")];
+const SILENT_RCV: &[(&str, &str)] = &[(SILENT, "tcp_v4_rcv"), (SILENT, "tcp_v6_rcv")];
+const SILENT_DO_RCV: &[(&str, &str)] = &[(SILENT, "tcp_v4_do_rcv"), (SILENT, "tcp_v6_do_rcv")];
+const COUNTERS: &str = "`ss -tanp[ dst {src}]` (TIME-WAIT, SYN-RECV) and `nstat -az | grep -E 'ListenOverflows|ListenDrops|TimeWait|TW'`.";
+
+pub(super) const THINGS: &[Thing] = &[
+    known(
+        NOBODY,
+        |drop| flag(drop, "RST"),
+        Normal,
+        "A RST for a connection that this host does not have, or has no longer: it asks for nothing, is not answered, and nobody \
+         waits for it.",
+        "Nothing by itself; `tcpdump -nn -i {dev|any}[ host {src}]` if there are many (scans, forged senders).",
+    ),
+    known(
+        NOBODY,
+        |drop| flag(drop, "SYN") && !flag(drop, "ACK"),
+        Socket,
+        "Somebody wants to connect, and no TCP socket in the packet's network namespace listens for it: either none has this port, or \
+         it is bound to another address, device or VRF: not evaluated. The kernel answers with a RST.",
+        LISTENERS,
+    ),
+    known(
+        NOBODY,
+        always,
+        Socket,
+        "A segment of a connection that this host does not have: either it ended or was aborted here before (a late segment, a \
+         restart), or it was never this host's (addresses or ports were changed on the way): not evaluated. The kernel answers with a \
+         RST.",
+        "`ss -tanp[ dst {src}]` for what there is and `conntrack -L -p tcp[ -s {src}]` for translations; `nstat -az TcpOutRsts`.",
+    ),
+    known(
+        SILENT_RCV,
+        |drop| without_reasons(drop) && flag(drop, "SYN") && !flag(drop, "ACK"),
+        Unknown,
+        "Somebody wants to connect: either no TCP socket here listens for it (the port, or its address, device or VRF), or the SYN was \
+         repeated while its handshake goes on (often normal), or a check came first (checksum, filter, IPsec, TTL): not evaluated.",
+        LISTENERS,
+    ),
+    known(
+        SILENT_RCV,
+        without_reasons,
+        Unknown,
+        "Either the segment belongs to no connection here, or to one that is closed already (TIME_WAIT; often normal), or to a \
+         handshake that cannot be finished (an accept queue without room), or a check came first (checksum, filter, IPsec, TTL): not \
+         evaluated.",
+        COUNTERS,
+    ),
+    known(
+        SILENT_RCV,
+        |drop| flag(drop, "RST"),
+        Normal,
+        "A RST for a handshake that was not finished, or for a connection in TIME_WAIT: it ends what is left of it, or is ignored; it \
+         is never answered, carries nothing, and is freed here.",
+        "Nothing by itself; `nstat -az | grep -E 'TcpEstabResets|TcpAttemptFails'`.",
+    ),
+    known(
+        SILENT_RCV,
+        |drop| flag(drop, "FIN"),
+        Unknown,
+        "Often normal: the FIN of a peer whose connection this end has closed first (TIME_WAIT) is acknowledged and freed here, and a \
+         repeated one too. A handshake that cannot be finished (accept queue without room, before 6.14) and a frame for another MAC address \
+         end here too: not evaluated.",
+        COUNTERS,
+    ),
+    known(
+        SILENT_RCV,
+        |drop| flag(drop, "SYN") && !flag(drop, "ACK"),
+        Unknown,
+        "Often normal: a SYN that is repeated while its handshake goes on is freed here, and answered again. One that does not fit a \
+         connection in TIME_WAIT, and a frame for another MAC address, end here too: not evaluated.",
+        COUNTERS,
+    ),
+    known(
+        SILENT_RCV,
+        always,
+        Unknown,
+        "Either a late segment of a connection that is closed already (TIME_WAIT), which is acknowledged and often normal; or the last \
+         step of a handshake that cannot be finished because the accept queue has no room (before 6.14) or that does not fit; or a frame \
+         for another MAC address: not evaluated.",
+        COUNTERS,
+    ),
+    known(
+        &[
+            ("TCP_FLAGS", "tcp_v4_do_rcv"),
+            ("TCP_FLAGS", "tcp_v6_do_rcv"),
+        ],
+        |drop| flag(drop, "ACK") && !flag(drop, "SYN"),
+        Tcp,
+        "An ACK came to a listening socket for which no handshake is under way: either a segment of a connection that is no longer \
+         known, or the end of a handshake by SYN cookie that was too late or does not fit: not evaluated. It is answered with a RST.",
+        "`nstat -az | grep -E 'Syncookies'` and `tcpdump -nn -i {dev|any}[ host {src}]`.",
+    ),
+    known(
+        SILENT_DO_RCV,
+        always,
+        Unknown,
+        "The segment does not fit its socket: either its checksum is wrong, or its state (an ACK to a listening socket, a SYN cookie \
+         that does not fit, a handshake without a usable child): not evaluated.",
+        "`ss -tanp[ dst {src}]` and `nstat -az | grep -E 'TcpInCsumErrors|Syncookies|Listen'`.",
+    ),
+    known(
+        &[
+            ("TCP_INVALID_SEQUENCE", "tcp_validate_incoming"),
+            ("TCP_INVALID_END_SEQUENCE", "tcp_validate_incoming"),
+            ("TCP_OVERWINDOW", "tcp_data_queue"),
+            ("TCP_ZEROWINDOW", "tcp_data_queue"),
+        ],
+        |drop| drop.reason.name.as_deref() != Some("TCP_ZEROWINDOW"),
+        Tcp,
+        "The segment lies outside the receive window: either the window is closed because the program here does not read and the peer \
+         tries it again, or the segment is a stray (old, forged, or of a connection whose addresses were reused): not evaluated.",
+        "`ss -tnmiO[ dst {src}]` (Recv-Q, rmem: does the program read?), `nstat -az | grep -E 'BeyondWindow|ChallengeACK|ZeroWindow'`.",
+    ),
+    known(
+        &[("TCP_ZEROWINDOW", "tcp_data_queue")],
+        always,
+        Resource,
+        "Data came although the receive window is closed: the program here has not read what came before.",
+        "`ss -tnmp[ dst {src}]` (Recv-Q: which program does not read?), `nstat -az TcpExtTCPZeroWindowDrop`.",
+    ),
+    known(
+        &[
+            ("TCP_FLAGS", "tcp_validate_incoming"),
+            ("TCP_FLAGS", "tcp_rcv_established"),
+            ("TCP_FLAGS", "tcp_rcv_state_process"),
+        ],
+        |drop| flag(drop, "SYN") && flag(drop, "FIN"),
+        Malformed,
+        "A segment with both SYN and FIN, which no ordinary TCP sends.",
+        "`tcpdump -nn -i {dev|any}[ host {src}]`; port scanners send such segments.",
+    ),
+    known(
+        &[
+            (SILENT, "tcp_rcv_state_process"),
+            (SILENT, "tcp_rcv_synsent_state_process"),
+        ],
+        always,
+        Unknown,
+        "The segment does not fit the state of its connection: either flags or acknowledgement do not fit a handshake, or the socket \
+         is closed or closing, or it cannot take data any more; a SYN that a listener does not take (full queues) can end here too: \
+         not evaluated.",
+        "`ss -tanp[ dst {src}]` and `nstat -az | grep -E 'Listen|TCPAbort|ChallengeACK'`.",
+    ),
+    known(
+        &[
+            (SILENT, "tcp_data_queue"),
+            (SILENT, "tcp_rcv_established"),
+            (SILENT, "tcp_validate_incoming"),
+        ],
+        always,
+        Unknown,
+        "The segment does not fit its open connection: either it was received before, or lies outside the window (also when the \
+         program here does not read), or its timestamp is outdated, or its flags or checksum do not fit, or memory is short: not \
+         evaluated.",
+        "`ss -tnmiO[ dst {src}]` and `nstat -az | grep -E 'PAWS|ChallengeACK|ZeroWindow|OFO|Pruned|TcpInCsumErrors'`.",
+    ),
+];
