@@ -52,7 +52,7 @@ pub enum Class {
     Neighbour,
     /// A tunnel, bridge or virtual device refuses the packet.
     Device,
-    /// Usually no fault at all.
+    /// No fault: nothing was lost that anybody here waited for.
     Normal,
     /// The kernel does not say.
     Unknown,

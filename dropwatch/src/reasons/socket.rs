@@ -84,7 +84,7 @@ pub(super) const TABLE: &[ReasonText] = &[
     ),
     text(
         "SOCKET_CLOSE",
-        Normal,
+        Socket,
         "The socket was closed while packets were still waiting in it.",
         "Nothing, unless the process should not have closed it: `ss -tanp`, the service's log.",
     ),

@@ -16,6 +16,7 @@ pub mod ipvs_conntrack;
 mod martians;
 mod netfilter;
 pub mod nfqueue_mark;
+mod ordinary;
 mod overflow;
 mod robustness;
 mod routes;
@@ -79,6 +80,9 @@ const GROUPS: &[(&str, &[&[Scenario]])] = &[
             netfilter::SCENARIOS,
             martians::SCENARIOS,
             routes::SCENARIOS,
+            ordinary::SCENARIOS,
+            netfilter::SCENARIOS,
+            martians::SCENARIOS,
         ],
     ),
     ("hooks", &[hooks::SCENARIOS, flavours::SCENARIOS]),
