@@ -137,7 +137,7 @@ pub(super) const TABLE: &[ReasonText] = &[
     text(
         "IP_NOPROTO",
         Config,
-        "Nothing on this machine handles this IP protocol.",
+        "Nothing in the packet's network namespace handles this IP protocol, and no raw socket took a copy.",
         "`tcpdump -nn -i {dev|any} 'proto {proto}'`; a tunnel or SCTP needs its module (`lsmod`), and a program needs a raw socket (`ss -wnp`).",
     ),
     text(
@@ -215,7 +215,7 @@ pub(super) const TABLE: &[ReasonText] = &[
     text(
         "XFRM_POLICY",
         Firewall,
-        "An IPsec policy forbids the packet, or demands protection that it does not have.",
+        "An IPsec policy forbids the packet, demands protection that it does not have, or finds no association (SA) to protect it with.",
         "`ip xfrm policy`, `ip -s xfrm state`, `cat /proc/net/xfrm_stat`.",
     ),
 ];

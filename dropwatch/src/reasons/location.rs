@@ -34,14 +34,44 @@ pub(super) const EXACT: &[(&str, Class, &str)] = &[
         "An ICMPv6 message is malformed, unknown, or ignored by a setting; see `nstat -az | grep Icmp6`.",
     ),
     (
+        "ip6_finish_output2",
+        Class::Neighbour,
+        "The next hop's neighbour entry could not be made or used; see `ip -6 neigh` and `dmesg | grep 'table overflow'`.",
+    ),
+    (
+        "ip6_fragment",
+        Class::Unknown,
+        "The packet was to be cut into fragments and could not be: it is larger than the way's MTU and not this host's own, or memory was short; see `ip -6 route get {dst}` and `nstat -az | grep Ip6Frag`.",
+    ),
+    (
+        "ip6_input_finish",
+        Class::Unknown,
+        "Nothing here handles this IP protocol, or an extension header or IPsec policy forbids it; see `ss -6wnp` and `ip xfrm policy`.",
+    ),
+    (
         "ip6_mc_input",
         Class::Normal,
         "Multicast that nobody on this host has joined, which is usual and no fault; see `ip -6 maddr`.",
     ),
     (
+        "ip6_pkt_discard",
+        Class::Routing,
+        "There is no usable IPv6 route, or a route says to drop it; see `ip -6 route get {dst}` and `ip -6 rule`.",
+    ),
+    (
         "ip6_pkt_drop",
         Class::Routing,
         "There is no usable IPv6 route, or a route says to drop it; see `ip -6 route get {dst}` and `ip -6 rule`.",
+    ),
+    (
+        "ip6_pkt_prohibit",
+        Class::Routing,
+        "There is no usable IPv6 route, or a route says to drop it; see `ip -6 route get {dst}` and `ip -6 rule`.",
+    ),
+    (
+        "ip6_protocol_deliver_rcu",
+        Class::Unknown,
+        "Nothing here handles this IP protocol, or an extension header or IPsec policy forbids it; see `ss -6wnp` and `ip xfrm policy`.",
     ),
     (
         "ip6_rcv_core",
@@ -52,6 +82,11 @@ pub(super) const EXACT: &[(&str, Class, &str)] = &[
         "ip_defrag",
         Class::Unknown,
         "A fragment does not fit, or too many fragments wait; see `nstat -az | grep -i reasm`.",
+    ),
+    (
+        "ip_do_fragment",
+        Class::Unknown,
+        "The packet was to be cut into fragments and could not be: it must not be fragmented, or memory was short; see `ip route get {dst}` and `nstat -az | grep IpFrag`.",
     ),
     (
         "ip_expire",
@@ -67,6 +102,11 @@ pub(super) const EXACT: &[(&str, Class, &str)] = &[
         "ip_fragment",
         Class::Config,
         "The packet is larger than the MTU and must not be fragmented; see `ip route get {dst}` and `tracepath -n {dst}`.",
+    ),
+    (
+        "ip_local_deliver_finish",
+        Class::Unknown,
+        "Nothing here handles this IP protocol, or an IPsec policy forbids it; see `ss -wnp` and `ip xfrm policy`.",
     ),
     (
         "ip_protocol_deliver_rcu",
@@ -142,6 +182,11 @@ pub(super) const EXACT: &[(&str, Class, &str)] = &[
         "raw_rcv",
         Class::Socket,
         "A raw socket refused its copy of the packet; see `ss -wnp`.",
+    ),
+    (
+        "rawv6_rcv",
+        Class::Socket,
+        "A raw socket refused its copy of the packet; see `ss -6wnp`.",
     ),
     (
         "tcp_add_backlog",
@@ -226,6 +271,16 @@ pub(super) const PREFIXES: &[(&str, Class, &str)] = &[
         "br_",
         Class::Device,
         "A Linux bridge dropped it; see `bridge -d link`, `bridge fdb` and `bridge vlan`.",
+    ),
+    (
+        "bond_",
+        Class::Device,
+        "A bond had no port to send the frame by, or could not take it; see `cat /proc/net/bonding/{dev}`.",
+    ),
+    (
+        "team_",
+        Class::Device,
+        "A team had no port to send the frame by, or could not take it; see `ip -d link show[ dev {dev}]`.",
     ),
     (
         "vxlan_",

@@ -26,7 +26,7 @@ pub(super) const TABLE: &[ReasonText] = &[
     text(
         "GRE_TUNNEL_NOT_FOUND",
         Config,
-        "No GRE tunnel on this machine has these end points and this key.",
+        "No GRE tunnel in the packet's network namespace has these end points and this key.",
         GRE,
     ),
     text(
@@ -158,7 +158,7 @@ pub(super) const TABLE: &[ReasonText] = &[
     text(
         "VXLAN_VNI_NOT_FOUND",
         Config,
-        "No VXLAN device on this machine has the packet's VNI.",
+        "No VXLAN device in the packet's network namespace takes this VNI on this UDP port.",
         VXLAN,
     ),
 ];

@@ -46,13 +46,13 @@ pub struct Thing {
 /// The tables. Within one, the first that fits counts, so special ones come first.
 const TABLES: [&[Thing]; 8] = [
     device::THINGS,
+    tunnel::THINGS,
     receive::THINGS,
     route::THINGS,
     socket::THINGS,
     tcp::THINGS,
     send::THINGS,
     bridge::THINGS,
-    tunnel::THINGS,
 ];
 
 /// What is known of the check that refused a packet beyond its reason's name, or `None` if nothing is.

@@ -70,6 +70,20 @@ pub(super) const THINGS: &[Thing] = &[
     ),
     known(
         &[
+            ("IP_OUTNOROUTES", "vxlan_xmit_one"),
+            ("IP_OUTNOROUTES", "vxlan_xmit"),
+            ("IP_OUTNOROUTES", "geneve_xmit"),
+            ("IP_OUTNOROUTES", "ip_tunnel_xmit"),
+        ],
+        always,
+        Config,
+        "A tunnel device could not send the packet, as it has no way to its other end: either there is no route to that address, or the \
+         route leads into the tunnel itself: not evaluated. Routes for the packet's own destination have no part in it.",
+        "`ip -s -d link show[ dev {dev}]` (TX carrier: no route; collsns: into itself; remote), `bridge fdb show[ dev {dev}]` (dst), then \
+         `ip route get` with that address.",
+    ),
+    known(
+        &[
             (SILENT, "vxlan_xmit"),
             (SILENT, "vxlan_xmit_one"),
             (SILENT, "geneve_xmit"),
