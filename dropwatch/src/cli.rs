@@ -1,8 +1,11 @@
 //! What can be typed. Parsing does no work: see [`crate::config`] for the validated form.
 
-use std::path::PathBuf;
+use std::{
+    path::PathBuf,
+    time::{Duration, Instant},
+};
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand, ValueEnum, builder::PossibleValuesParser};
 
 /// Says why the kernel dropped a packet, with proof, and what to change.
 #[derive(Clone, Debug, Parser)]
@@ -53,8 +56,8 @@ pub struct Live {
     pub count: Option<u64>,
 
     /// Stop after this many seconds.
-    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
-    pub duration: Option<f64>,
+    #[arg(long, value_name = "SECONDS", value_parser = seconds, allow_negative_numbers = true)]
+    pub duration: Option<Duration>,
 
     /// Also write records and facts to this file, for `dropwatch replay`.
     #[arg(long, value_name = "FILE")]
@@ -124,7 +127,7 @@ pub struct OutputArgs {
     pub format: Format,
 
     /// Only this cause (implies --explain); `none` for drops of no known cause.
-    #[arg(long, value_name = "CAUSE", value_parser = cause)]
+    #[arg(long, value_name = "CAUSE", value_parser = causes())]
     pub cause: Option<String>,
 }
 
@@ -138,11 +141,14 @@ pub enum Format {
     Json,
 }
 
-fn seconds(text: &str) -> Result<f64, String> {
-    match text.parse::<f64>() {
-        Ok(value) if value > 0.0 && value.is_finite() => Ok(value),
-        _ => Err("a number of seconds above 0 is needed".into()),
-    }
+/// A time that has not passed already and that the clock can reach.
+fn seconds(text: &str) -> Result<Duration, String> {
+    let duration = text.parse().ok().filter(|seconds: &f64| *seconds > 0.0);
+    let duration = duration.ok_or("a number of seconds above 0 is needed")?;
+    Duration::try_from_secs_f64(duration)
+        .ok()
+        .filter(|duration| Instant::now().checked_add(*duration).is_some())
+        .ok_or_else(|| "longer than the clock goes; without --duration there is no end".to_owned())
 }
 
 fn ring_size(text: &str) -> Result<u32, String> {
@@ -152,12 +158,8 @@ fn ring_size(text: &str) -> Result<u32, String> {
     }
 }
 
-fn cause(text: &str) -> Result<String, String> {
-    let known: Vec<_> = crate::causes::ids().into_iter().chain(["none"]).collect();
-    if known.contains(&text) {
-        return Ok(text.to_owned());
-    }
-    Err(format!("known causes: {}", known.join(", ")))
+fn causes() -> PossibleValuesParser {
+    PossibleValuesParser::new(crate::causes::ids().into_iter().chain(["none"]))
 }
 
 fn forced(text: &str) -> Result<(String, String), String> {
@@ -185,6 +187,35 @@ mod tests {
             &["dropwatch", "--explain", "replay", "x"],
         ] {
             assert!(Cli::try_parse_from(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn durations_that_no_clock_reaches_are_refused() {
+        let parse = |text: &str| Cli::try_parse_from(["dropwatch", "--duration", text]);
+        for bad in [
+            "1e300",
+            "99999999999999999999",
+            "1e19",
+            "inf",
+            "nan",
+            "NaN",
+            "0",
+            "-0",
+            "-1",
+            "-1e300",
+            "",
+            "1s",
+        ] {
+            let error = parse(bad).expect_err(bad);
+            assert_eq!(error.exit_code(), 2, "{bad}");
+        }
+        for (good, duration) in [
+            ("0.5", Duration::from_millis(500)),
+            ("1e9", Duration::from_secs(1_000_000_000)),
+        ] {
+            let cli = parse(good).expect("a duration");
+            assert_eq!(cli.live.duration, Some(duration));
         }
     }
 }

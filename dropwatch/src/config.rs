@@ -43,7 +43,7 @@ impl Config {
             format: args.output.format,
             selection,
             count: args.count,
-            duration: args.duration.map(Duration::from_secs_f64),
+            duration: args.duration,
             record: args.record,
             ready_file: args.ready_file,
         })

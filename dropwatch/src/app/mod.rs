@@ -144,7 +144,9 @@ async fn live(config: &Config) -> Result<()> {
     let mut losses = Losses::default();
     let mut looked = Instant::now();
     let mut loaded = LoadedModules::read();
-    let deadline = config.duration.map(|d| tokio::time::Instant::now() + d);
+    let deadline = config
+        .duration
+        .and_then(|d| tokio::time::Instant::now().checked_add(d));
     let mut tick = interval(TICK);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     while !session.done() {
