@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::output::sanitize;
+
 /// Why dropwatch ends with an error; the number is the exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Failure {
@@ -54,10 +56,10 @@ pub fn code(error: &anyhow::Error) -> u8 {
     kind as u8
 }
 
-/// The error and its causes on one line.
+/// The error and its causes on one line, without anything that a terminal would act on.
 #[must_use]
 pub fn one_line(error: &anyhow::Error) -> String {
-    format!("{error:#}").replace('\n', " ")
+    sanitize::one_line(&format!("{error:#}"))
 }
 
 #[cfg(test)]

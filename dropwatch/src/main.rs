@@ -1,18 +1,36 @@
 //! The command: parses, runs, and turns errors into one line and an exit code.
 
-use std::{io, process::ExitCode};
+use std::{
+    io::{self, Write as _},
+    process::ExitCode,
+};
 
 use clap::Parser as _;
 use dropwatch::{
     app,
     cli::{Cli, Command},
     config::Config,
-    doctor, exit, replay,
+    doctor, exit,
+    output::sanitize,
+    replay,
 };
 
 fn main() -> ExitCode {
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("warn"))
-        .format_timestamp_millis()
+        .format(|out, record| {
+            let style = out.default_level_style(record.level());
+            let (time, level) = (out.timestamp_millis(), record.level());
+            write!(out, "[{time} {style}{level}{style:#} {}] ", record.target())?;
+            let text = record.args().to_string();
+            if level <= log::Level::Info {
+                return writeln!(out, "{}", sanitize::one_line(&text));
+            }
+            // What the verifier says has many lines.
+            for line in text.lines() {
+                writeln!(out, "{}", sanitize::sanitize(line))?;
+            }
+            Ok(())
+        })
         .init();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
@@ -42,18 +60,27 @@ fn refused(error: &clap::Error) -> ExitCode {
         let _ = error.print();
         return ExitCode::SUCCESS;
     }
-    let text = error.to_string();
-    let what: Vec<_> = text
-        .lines()
-        .take_while(|l| !l.trim().is_empty())
-        .map(str::trim)
-        .collect();
-    let what = what.join(" ");
     eprintln!(
         "dropwatch: {}; see dropwatch --help",
-        what.trim_start_matches("error: ")
+        complaint(&error.to_string())
     );
     ExitCode::from(exit::Failure::Usage as u8)
+}
+
+/// What is wrong, and what may have been meant; usage and the rest of what clap prints are left out.
+fn complaint(text: &str) -> String {
+    let mut paragraphs = text.split("\n\n");
+    let joined = |paragraph: &str| {
+        let lines: Vec<_> = paragraph.lines().map(str::trim).collect();
+        sanitize::one_line(&lines.join(" "))
+    };
+    let what = joined(paragraphs.next().unwrap_or_default());
+    let mut complaint = what.trim_start_matches("error: ").to_owned();
+    for tip in paragraphs.filter_map(|paragraph| paragraph.trim_start().strip_prefix("tip: ")) {
+        complaint.push_str("; ");
+        complaint.push_str(&joined(tip));
+    }
+    complaint
 }
 
 fn broken_pipe(error: &anyhow::Error) -> bool {
@@ -61,4 +88,31 @@ fn broken_pipe(error: &anyhow::Error) -> bool {
         .chain()
         .filter_map(|e| e.downcast_ref::<io::Error>())
         .any(|e| e.kind() == io::ErrorKind::BrokenPipe)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn complaint_about(arguments: &[&str]) -> String {
+        let arguments = [&["dropwatch"], arguments].concat();
+        let error = Cli::try_parse_from(arguments).expect_err("a typo");
+        complaint(&error.to_string())
+    }
+
+    #[test]
+    fn what_may_have_been_meant_is_told() {
+        for (typo, meant) in [
+            (&["--explian"][..], "'--explain'"),
+            (&["--cause", "rp_fliter"], "'rp_filter'"),
+            (&["--output", "jsno"], "'json'"),
+            (&["reply", "x"], "'replay'"),
+        ] {
+            let said = complaint_about(typo);
+            assert!(said.contains(&format!("exists: {meant}")), "{said}");
+            assert!(!said.contains('\n') && !said.contains("Usage"), "{said}");
+        }
+        let said = complaint_about(&["--dev\x1b[31m"]);
+        assert!(!said.contains('\x1b'), "{said}");
+    }
 }
