@@ -83,7 +83,7 @@ pub struct Live {
 /// Options of `replay`.
 #[derive(Clone, Debug, Args)]
 pub struct Replay {
-    /// A file written by --record.
+    /// A file written by --record; `-` is stdin.
     pub file: PathBuf,
 
     /// Explain: one block per case, then counting lines. Without it, one line per drop.

@@ -2,10 +2,11 @@
 
 use std::{
     fs::File,
-    io::{BufRead, BufReader},
+    io::{self, BufRead, BufReader},
+    path::Path,
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 
 use crate::{
     app, causes,
@@ -16,6 +17,7 @@ use crate::{
     output::{
         Selection, Sink, Start,
         capture::{Header, OLDEST, VERSION},
+        capture_reader::Lines,
         clock::Clock,
     },
     session::{Session, Wanted},
@@ -25,14 +27,19 @@ use crate::{
 ///
 /// # Errors
 ///
-/// [`Failure::Capture`] when the file cannot be read; a last line that was cut short is only warned of.
+/// [`Failure::Capture`] when the file cannot be read; a last line that nothing ends was cut short and is only warned of.
 pub fn run(args: &Replay) -> Result<()> {
-    let name = args.file.display().to_string();
-    let file = File::open(&args.file).map_err(|e| unreadable(&name, &e.to_string()))?;
+    let (name, capture): (_, Box<dyn BufRead>) = if args.file == Path::new("-") {
+        ("stdin".to_owned(), Box::new(io::stdin().lock()))
+    } else {
+        let name = args.file.display().to_string();
+        let file = File::open(&args.file).map_err(|e| unreadable(&name, &e.to_string()))?;
+        (name, Box::new(BufReader::new(file)))
+    };
     let selection = Selection::new(args.output.cause.clone());
     let explain = args.explain || selection.is_narrow();
     let format = args.output.format;
-    replay(&name, BufReader::new(file), explain, selection, |clock| {
+    replay(&name, capture, explain, selection, |clock| {
         app::printer(format, clock)
     })
 }
@@ -49,12 +56,9 @@ pub fn replay(
     selection: Selection,
     printer: impl FnOnce(Clock) -> Box<dyn Sink>,
 ) -> Result<()> {
-    let mut lines = capture.lines();
-    let first = lines
-        .next()
-        .transpose()
-        .map_err(|e| unreadable(name, &e.to_string()))?;
-    let header: Header = serde_json::from_str(&first.unwrap_or_default())
+    let mut lines = Lines::new(capture);
+    let first = lines.read().map_err(|e| unreadable(name, &e.to_string()))?;
+    let header: Header = serde_json::from_slice(first.map_or(&[], |line| line.text))
         .map_err(|e| unreadable(name, &format!("no dropwatch capture: {e}")))?;
     if !(OLDEST..=VERSION).contains(&header.dropwatch_capture) {
         let what = format!(
@@ -88,20 +92,20 @@ pub fn replay(
         coverage: header.coverage,
     })?;
     let mut replayed = Replayed::default();
-    let mut cut: Option<(usize, serde_json::Error)> = None;
-    for (number, line) in lines.enumerate() {
-        let line = line.with_context(|| format!("reading {name}"))?;
-        // Only the very last line may be cut short: the tracer was killed.
-        if let Some((number, error)) = cut.take() {
-            return Err(unreadable(name, &format!("line {number}: {error}")));
-        }
-        match serde_json::from_str(&line) {
+    while let Some(line) = lines.read().map_err(|e| unreadable(name, &e.to_string()))? {
+        match serde_json::from_slice(line.text) {
             Ok(event) => replayed.event(event, &mut session)?,
-            Err(error) => cut = Some((number + 2, error)),
+            // The tracer was killed in the middle of it.
+            Err(error) if !line.ended => {
+                log::warn!(
+                    "capture {name}: line {} was cut short: {error}",
+                    line.number
+                );
+            }
+            Err(error) => {
+                return Err(unreadable(name, &format!("line {}: {error}", line.number)));
+            }
         }
-    }
-    if let Some((number, error)) = cut {
-        log::warn!("capture {name}: line {number} was cut short: {error}");
     }
     session.finish_replay(replayed.end, replayed.last_ns)
 }
@@ -134,5 +138,67 @@ impl Replayed {
         // The facts are in the capture; nobody is asked.
         session.questions().clear();
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{exit, model::coverage::Coverage};
+
+    struct Nothing;
+    impl Sink for Nothing {}
+
+    /// The exit code and the words that a capture with these lines after its header ends with.
+    fn replayed(lines: &[u8]) -> Result<(), (u8, String)> {
+        let header = Header {
+            dropwatch_capture: VERSION,
+            version: String::new(),
+            kernel: "6.12.0".into(),
+            netns: 1,
+            start_ns: 0,
+            offset_ns: 0,
+            coverage: Coverage::default(),
+        };
+        let mut bytes = serde_json::to_vec(&header).expect("JSON");
+        bytes.push(b'\n');
+        bytes.extend_from_slice(lines);
+        replay("c", &bytes[..], true, Selection::default(), |_| {
+            Box::new(Nothing)
+        })
+        .map_err(|e| (exit::code(&e), exit::one_line(&e)))
+    }
+
+    #[test]
+    fn only_a_line_that_nothing_ends_was_cut_short() {
+        assert_eq!(replayed(b"{\"is\": \"dr"), Ok(()));
+        assert_eq!(
+            replayed(b"\n  \n{\"is\": \"\xc3"),
+            Ok(()),
+            "in the middle of a letter"
+        );
+        for (lines, place) in [
+            (&b"{\"is\": \"dr\n"[..], "line 2: "),
+            (b"\n\n{}\n", "line 4: "),
+            (b"{\"is\": \"\xff\"}\n", "line 2: "),
+            (b"{\"is\n{\"is", "line 2: "),
+        ] {
+            let (code, said) = replayed(lines).expect_err("unreadable");
+            assert_eq!(code, 5, "{said}");
+            assert!(said.contains(place), "{said}");
+        }
+    }
+
+    #[test]
+    fn an_error_does_not_repeat_a_long_line() {
+        let line = [
+            b"{\"is\": \"".to_vec(),
+            vec![b'x'; 1 << 20],
+            b"\"}\n".to_vec(),
+        ]
+        .concat();
+        let (code, said) = replayed(&line).expect_err("unreadable");
+        assert_eq!(code, 5);
+        assert!(said.len() < 4000);
     }
 }

@@ -63,7 +63,7 @@ impl Ledger {
     /// Whether every drop that was seen came in detail.
     #[must_use]
     pub fn all_in_detail(&self) -> bool {
-        self.suppressed + self.lost_ring_full + self.keys_full == 0
+        [self.suppressed, self.lost_ring_full, self.keys_full] == [0; 3]
     }
 
     /// Does the sums: everything seen went somewhere, and everything put into the ring was read.

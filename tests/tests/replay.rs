@@ -4,6 +4,8 @@
 //! `BLESS=1` writes the output instead of comparing it; a change is then reviewed like code.
 
 mod common;
+#[path = "replay/odd_numbers.rs"]
+mod odd_numbers;
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -8,8 +8,8 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{Names, Sink};
-use crate::{event::Event, model::coverage::Coverage};
+use super::{Names, Sink, capture_reader::MOST_BYTES};
+use crate::{event::Event, facts::Fact, model::coverage::Coverage};
 
 /// Version of the format.
 pub const VERSION: u32 = 3;
@@ -39,6 +39,7 @@ pub struct Header {
 /// Writes a capture.
 pub struct Writer {
     out: BufWriter<File>,
+    line: Vec<u8>,
 }
 
 impl Writer {
@@ -46,23 +47,72 @@ impl Writer {
     pub fn create(path: &Path, header: &Header) -> io::Result<Self> {
         let mut writer = Self {
             out: BufWriter::new(File::create(path)?),
+            line: Vec::new(),
         };
         writer.write(header)?;
         Ok(writer)
     }
 
     fn write<T: Serialize>(&mut self, value: &T) -> io::Result<()> {
-        serde_json::to_writer(&mut self.out, value)?;
-        self.out.write_all(b"\n")
+        self.line.clear();
+        serde_json::to_writer(&mut self.line, value)?;
+        self.line.push(b'\n');
+        self.out.write_all(&self.line)
     }
+}
+
+/// What is written of an event whose line would be longer than one that is read: an answer of that size is left out, and
+/// said to be.
+fn instead(event: &Event, bytes: usize) -> Option<Event> {
+    let Event::Fact { time_ns, key, .. } = event else {
+        return None;
+    };
+    (bytes > MOST_BYTES).then(|| Event::Fact {
+        time_ns: *time_ns,
+        key: key.clone(),
+        fact: Fact::Unknown {
+            why: format!(
+                "too long for a capture: {} MiB, over {}",
+                bytes >> 20,
+                MOST_BYTES >> 20
+            ),
+        },
+    })
 }
 
 impl Sink for Writer {
     fn event(&mut self, event: &Event, _names: &Names) -> io::Result<()> {
-        self.write(event)
+        self.line.clear();
+        serde_json::to_writer(&mut self.line, event)?;
+        if let Some(shorter) = instead(event, self.line.len()) {
+            return self.write(&shorter);
+        }
+        self.line.push(b'\n');
+        self.out.write_all(&self.line)
     }
 
     fn flush(&mut self) -> io::Result<()> {
         self.out.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::facts::FactKey;
+
+    #[test]
+    fn an_answer_that_no_reader_takes_is_said_to_be_missing() {
+        let event = Event::Fact {
+            time_ns: 7,
+            key: FactKey::Ruleset { netns: 1 },
+            fact: Fact::Unknown { why: "x".into() },
+        };
+        assert!(instead(&event, MOST_BYTES).is_none());
+        let Some(Event::Fact { fact, key, .. }) = instead(&event, MOST_BYTES + 1) else {
+            panic!("left out")
+        };
+        assert_eq!(key, FactKey::Ruleset { netns: 1 });
+        assert!(matches!(fact, Fact::Unknown { why } if why.contains("over 12")));
     }
 }

@@ -127,7 +127,7 @@ fn ledger<W: Write>(lines: &mut Lines<W>, l: &Ledger) -> io::Result<()> {
             ),
         )?;
     }
-    if l.lost_events + l.lost_evidence > 0 {
+    if l.lost_events > 0 || l.lost_evidence > 0 {
         lines.item(
             "",
             &format!(
