@@ -165,13 +165,9 @@ fn entry(insertion: &Insertion) -> EntryClass {
 
 /// The namespace of an anchor's class, and the class, unless a cause knows better.
 #[must_use]
-pub fn of_anchor(anchor: &Anchor, by_cause: Option<(usize, Key)>, ports: bool) -> Class {
+pub fn of_anchor(anchor: &Anchor, by_cause: Option<(usize, (u32, Key))>, ports: bool) -> Class {
     match (by_cause, anchor) {
-        (Some((cause, key)), _) => Class::Of {
-            netns: anchor.netns(),
-            cause,
-            key,
-        },
+        (Some((cause, (netns, key))), _) => Class::Of { netns, cause, key },
         (None, Anchor::Drop(drop)) => Class::Drop(Box::new(DropClass::of(drop, ports))),
         // No cause wants it: one class for all of a namespace.
         (None, Anchor::IpvsReply(_)) => Class::Of {

@@ -98,8 +98,9 @@ pub trait Cause: Send {
     fn expire(&mut self, _now_ns: u64) {}
 
     /// What the judgement of an anchor depends on, where the cause knows that better than the engine, which takes all
-    /// that the anchor shows. What has the same class is judged once.
-    fn class(&self, _anchor: &Anchor) -> Option<Key> {
+    /// that the anchor shows: a key, and the namespace of what it is about, which need not be the anchor's. What has the
+    /// same class is judged once.
+    fn class(&self, _anchor: &Anchor) -> Option<(u32, Key)> {
         None
     }
 

@@ -73,12 +73,12 @@ impl Cause for IpvsConntrack {
         self.memory.expire(now_ns);
     }
 
-    fn class(&self, anchor: &Anchor) -> Option<Key> {
+    fn class(&self, anchor: &Anchor) -> Option<(u32, Key)> {
         let reply = match anchor {
             Anchor::IpvsReply(reply) => reply,
             Anchor::Drop(drop) => self.memory.reply_of(drop)?,
         };
-        Some(Key::of(self.same(reply)))
+        Some((reply.netns, Key::of(self.same(reply))))
     }
 
     fn judge(&self, anchor: &Anchor, view: &View<'_>) -> Judgement {

@@ -91,8 +91,9 @@ impl Cause for SnatRace {
         coverage.no_places()
     }
 
-    fn class(&self, anchor: &Anchor) -> Option<Key> {
-        Translated::of(anchor.drop()?).map(Key::of)
+    fn class(&self, anchor: &Anchor) -> Option<(u32, Key)> {
+        let translated = Translated::of(anchor.drop()?)?;
+        Some((anchor.netns(), Key::of(translated)))
     }
 
     fn words(&self, drop: &Drop, view: &View<'_>) -> Option<Words> {

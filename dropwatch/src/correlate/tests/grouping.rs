@@ -260,3 +260,51 @@ fn too_many_judgements_at_a_time_are_counted_together() {
     engine.finish(2 * SECOND, &mut out);
     assert_eq!(engine.drops().0, 3_000);
 }
+
+#[test]
+fn a_drop_in_the_clients_namespace_belongs_to_the_wrong_reply() {
+    use crate::model::{
+        ipvs::{Endpoint, IpvsConnection, IpvsReply},
+        tuple::Tuple,
+    };
+    let end = |last: u8, port| Endpoint {
+        addr: Ipv4Addr::new(10, 0, 0, last).into(),
+        port,
+    };
+    let (client, service) = (end(2, 40_000), end(8, 1_000));
+    let reply = IpvsReply {
+        time_ns: SECOND,
+        cpu: 0,
+        netns: NETNS,
+        hook: None,
+        connection: IpvsConnection {
+            proto: 17,
+            client,
+            service,
+            real_server: end(9, 1_000),
+            flags: 0,
+            fwmark: 0,
+        },
+        asked: Tuple {
+            proto: 17,
+            src: client.addr,
+            dst: service.addr,
+            sport: client.port,
+            dport: 1_010,
+        },
+    };
+    let mut at_client = drop_at(SECOND + 1, "NO_SOCKET", None);
+    at_client.netns = NETNS + 1;
+    if let Some(packet) = &mut at_client.packet {
+        (packet.src, packet.sport) = (service.addr, Some(service.port));
+        (packet.dst, packet.dport) = (client.addr, Some(client.port));
+    }
+    let (mut engine, mut out) = (modern(), Vec::new());
+    engine.take(&Event::IpvsReply(Box::new(reply)), &mut out);
+    engine.dropped(at_client, &mut out);
+    engine.finish(2 * SECOND, &mut out);
+    let tallies = engine.tallies();
+    assert_eq!(tallies.len(), 1, "{tallies:?}");
+    assert_eq!(tallies[0].cause, Some("ipvs_conntrack"));
+    assert_eq!((tallies[0].numbers.total, tallies[0].drops), (1, 1));
+}
