@@ -143,12 +143,16 @@ impl Decoder {
         }
     }
 
-    /// Names of the functions on a stack. Frames without a name (those of eBPF programs may have none) are left
-    /// out.
+    /// Names of the functions on a stack, without those of tracing itself, which called us. Frames without a name (those of
+    /// eBPF programs may have none) are left out.
     fn stack(&self, frames: &[u64]) -> Vec<String> {
         let symbols = self.symbols.wait();
         let names = frames.iter().filter_map(|address| symbols.find(*address));
-        names.map(|(name, _)| name.to_owned()).collect()
+        let own = |(name, _): &(&str, u64)| is_tracing(name);
+        names
+            .skip_while(own)
+            .map(|(name, _)| name.to_owned())
+            .collect()
     }
 
     /// A reason with its name.
@@ -193,11 +197,37 @@ impl Decoder {
     }
 }
 
+/// Whether a function is of the way from a tracepoint to a program (kernel/trace/bpf_trace.c, include/linux/tracepoint.h, 5.10
+/// to 7.2), or a program: those have the name of whatever symbol lies before them when they are not in the table yet.
+fn is_tracing(name: &str) -> bool {
+    ["bpf_", "__bpf_", "__traceiter_", "trace_call_bpf"]
+        .iter()
+        .any(|begin| name.starts_with(begin))
+}
+
 /// Decodes `ip_route_input_noref`'s return value for a source that was refused.
 fn refused(value: i32) -> Refused {
     match -value {
         libc::EXDEV => Refused::ReversePath,
         libc::EINVAL => Refused::LocalOrInvalid,
         _ => Refused::Unrecognised,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stacks_begin_behind_the_tracer() {
+        let own = [
+            "bpf_prog_75a0d9a3_sysctl_write",
+            "bpf_trace_run4",
+            "__bpf_trace_kfree_skb",
+            "__traceiter_kfree_skb",
+            "bpf_trampoline_6442",
+        ];
+        assert!(own.into_iter().all(is_tracing));
+        assert!(!is_tracing("sk_skb_reason_drop") && !is_tracing("nf_hook_slow"));
     }
 }
