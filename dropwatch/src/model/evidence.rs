@@ -125,7 +125,7 @@ pub struct QueueTrip {
     pub hook: Option<Hook>,
     /// IP version of that hook: 4, 6, or 0 for others.
     pub l3: u8,
-    /// What was seen when it was queued; `None` when that was before the start of the tracer.
+    /// What was seen when it was queued; `None` when that was not seen: before the start, or forgotten for want of room.
     pub queued: Option<Queued>,
     /// What was seen when it came back; `None` when it did not.
     pub back: Option<Reinjected>,

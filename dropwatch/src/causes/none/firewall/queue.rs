@@ -169,7 +169,7 @@ pub(super) fn trip_words(trip: &QueueTrip) -> String {
             "queued at hook {at} to queue {} with mark {:#x}",
             q.queue, q.mark
         ),
-        None => format!("queued at hook {at} before this run"),
+        None => format!("queued at hook {at} (when, and with which mark, was not seen)"),
     };
     match &trip.back {
         Some(b) => format!(
