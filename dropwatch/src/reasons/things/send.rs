@@ -56,9 +56,9 @@ pub(super) const THINGS: &[Thing] = &[
         ],
         always,
         Unknown,
-        "The way out of the device did not take the packet: either the device is down or has no carrier, or a queueing discipline \
-         dropped it (a limit, a filter or policer, netem's loss, an early drop), or a filter on the way out did; lists of packets and \
-         fragments are freed here too: not evaluated.",
+        "The way out of the device did not take the packet: either the device is down or has no carrier (noop), or a discipline dropped \
+         it (a limit, a filter or policer, netem's loss, a packet larger than tbf's burst, an early drop), or a filter on the way out \
+         did; lists of packets and fragments are freed here too: not evaluated.",
         STATS,
     ),
     known(

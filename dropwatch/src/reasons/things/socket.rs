@@ -25,6 +25,14 @@ pub(super) const THINGS: &[Thing] = &[
         "Nothing; `ss -wanp` lists raw sockets.",
     ),
     known(
+        &[(SILENT, "icmp_rcv")],
+        |drop| icmp(drop, 0, 129),
+        Unknown,
+        "An echo reply (an answer to a ping) that no ICMP datagram socket waits for, or whose checksum does not fit: not evaluated. \
+         Often normal: raw sockets, which most ping programs use, get copies of their own before, and an answered ping ends so.",
+        "`nstat -az | grep -E 'IcmpInErrors|IcmpInCsumErrors'`.",
+    ),
+    known(
         &[
             ("NO_SOCKET", "icmp_rcv"),
             ("NO_SOCKET", "icmpv6_rcv"),
@@ -67,7 +75,7 @@ pub(super) const THINGS: &[Thing] = &[
         &[(SILENT, "__udp4_lib_rcv"), (SILENT, "__udp6_lib_rcv")],
         without_reasons,
         Socket,
-        "The datagram reached UDP and was refused: either no socket takes it (none is bound to this port and address, or it is \
+        "The datagram reached UDP and was refused: either no UDP socket takes it (none is bound to this port and address, or it is \
          connected to another peer or bound to another device or VRF), or its checksum does not fit, or an IPsec policy refused it: \
          not evaluated.",
         "`ss -uanp[ sport = :{dport}]`, `nstat -az | grep -E 'UdpNoPorts|InCsumErrors'`, `ip xfrm policy`.",
