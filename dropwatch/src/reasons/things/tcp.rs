@@ -14,7 +14,7 @@ pub(super) const THINGS: &[Thing] = &[
         NOBODY,
         |drop| flag(drop, "RST"),
         Normal,
-        "A RST for a connection that this host does not have, or has no longer: it asks for nothing, is not answered, and nobody \
+        "A RST for a connection that this host does not have, or has no longer: it asks for nothing, is not answered, and nobody here \
          waits for it.",
         "Nothing by itself; `tcpdump -nn -i {dev|any}[ host {src}]` if there are many (scans, forged senders).",
     ),
