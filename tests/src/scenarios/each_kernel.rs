@@ -16,6 +16,11 @@ pub const NAMES: &[&str] = &[
     "decoy_nft_in_chain",
     "decoy_closed_tcp",
     "decoy_no_route",
+    // Everyday losses: kernels differ in reasons and places.
+    "decoy_netem_loss",
+    "decoy_qdisc_filter",
+    "decoy_ping_answered",
+    "decoy_server_closes",
     // Attaching, and what stands in where trampolines are refused: modules differ in it most.
     "lookup_watched",
     "doctor",
