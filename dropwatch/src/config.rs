@@ -4,7 +4,12 @@ use std::{fs, os::unix::fs::MetadataExt as _, path::PathBuf, time::Duration};
 
 use anyhow::{Context as _, Result};
 
-use crate::{attach::load::Settings, cli, exit::Failure, output::Selection};
+use crate::{
+    attach::load::Settings,
+    cli,
+    exit::Failure,
+    output::{Selection, capture_file::is_same},
+};
 
 /// A live session.
 #[derive(Clone, Debug)]
@@ -31,6 +36,14 @@ impl Config {
     /// Checks and resolves what was typed.
     pub fn new(args: cli::Live) -> Result<Self> {
         let selection = Selection::new(args.output.cause);
+        if let (Some(record), Some(ready)) = (&args.record, &args.ready_file)
+            && is_same(record, ready)
+        {
+            let path = ready.display();
+            return Err(Failure::Usage.because(format!(
+                "--record and --ready-file are the same file: {path}"
+            )));
+        }
         Ok(Self {
             kernel: Settings {
                 ring_bytes: args.ring_size,
@@ -87,6 +100,18 @@ mod tests {
         let own = fs::metadata("/proc/self/ns/net").expect("proc").ino() as u32;
         assert_eq!(netns("/proc/self/ns/net").expect("a path"), own);
         let error = netns("no-such-namespace").expect_err("missing");
+        assert_eq!(crate::exit::code(&error), 2);
+    }
+
+    #[test]
+    fn a_capture_is_no_ready_file() {
+        use clap::Parser as _;
+        let config = |ready: &str| {
+            let typed = ["dropwatch", "--record", "x", "--ready-file", ready];
+            Config::new(cli::Cli::try_parse_from(typed).expect("options").live)
+        };
+        assert!(config("y").is_ok());
+        let error = config("./x").expect_err("the same file");
         assert_eq!(crate::exit::code(&error), 2);
     }
 

@@ -120,8 +120,7 @@ async fn live(config: &Config) -> Result<()> {
     );
     if let Some(path) = &config.record {
         let header = header(&start, clock);
-        let writer = capture::Writer::create(path, &header)
-            .with_context(|| format!("--record {}", path.display()))?;
+        let writer = capture::Writer::create(path, &header)?;
         session.record(Box::new(writer));
     }
     session.start(&start)?;

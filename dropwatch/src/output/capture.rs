@@ -6,9 +6,10 @@ use std::{
     path::Path,
 };
 
+use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
 
-use super::{Names, Sink, capture_reader::MOST_BYTES};
+use super::{Names, Sink, capture_file, capture_reader::MOST_BYTES};
 use crate::{event::Event, facts::Fact, model::coverage::Coverage};
 
 /// Version of the format.
@@ -44,12 +45,18 @@ pub struct Writer {
 
 impl Writer {
     /// Begins a capture.
-    pub fn create(path: &Path, header: &Header) -> io::Result<Self> {
+    ///
+    /// # Errors
+    ///
+    /// Those of [`capture_file::open`], and when the header cannot be written.
+    pub fn create(path: &Path, header: &Header) -> Result<Self> {
         let mut writer = Self {
-            out: BufWriter::new(File::create(path)?),
+            out: BufWriter::new(capture_file::open(path)?),
             line: Vec::new(),
         };
-        writer.write(header)?;
+        writer
+            .write(header)
+            .with_context(|| format!("--record {}", path.display()))?;
         Ok(writer)
     }
 

@@ -14,6 +14,7 @@ use crate::{
 };
 
 pub mod capture;
+pub mod capture_file;
 pub mod capture_reader;
 pub mod clock;
 pub mod json;
