@@ -47,10 +47,15 @@ fn main() -> ExitCode {
         // Whoever reads our output has enough: `dropwatch | head`.
         Err(error) if broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("dropwatch: {}", exit::one_line(&error));
+            say(&exit::one_line(&error));
             ExitCode::from(exit::code(&error))
         }
     }
+}
+
+/// One line on stderr, if there is one: whoever started dropwatch may be gone, with the terminal.
+fn say(line: &str) {
+    let _ = writeln!(io::stderr(), "dropwatch: {line}");
 }
 
 /// Help and version as clap prints them; a wrong command line as one line.
@@ -60,10 +65,10 @@ fn refused(error: &clap::Error) -> ExitCode {
         let _ = error.print();
         return ExitCode::SUCCESS;
     }
-    eprintln!(
-        "dropwatch: {}; see dropwatch --help",
+    say(&format!(
+        "{}; see dropwatch --help",
         complaint(&error.to_string())
-    );
+    ));
     ExitCode::from(exit::Failure::Usage as u8)
 }
 

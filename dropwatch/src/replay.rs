@@ -90,11 +90,14 @@ pub fn replay(
         netns: header.netns,
         time_ns: header.start_ns,
         coverage: header.coverage,
-    })?;
+    });
     let mut replayed = Replayed::default();
     while let Some(line) = lines.read().map_err(|e| unreadable(name, &e.to_string()))? {
+        if session.done() {
+            break;
+        }
         match serde_json::from_slice(line.text) {
-            Ok(event) => replayed.event(event, &mut session)?,
+            Ok(event) => replayed.event(event, &mut session),
             // The tracer was killed in the middle of it.
             Err(error) if !line.ended => {
                 log::warn!(
@@ -122,22 +125,21 @@ struct Replayed {
 }
 
 impl Replayed {
-    fn event(&mut self, event: Event, session: &mut Session) -> Result<()> {
+    fn event(&mut self, event: Event, session: &mut Session) {
         let time_ns = event.time_ns();
         if let Event::End { .. } = event {
             self.last_ns = time_ns;
             self.end = Some(event);
-            return Ok(());
+            return;
         }
         // Records of several CPUs are not strictly in order: time only goes forward.
         if time_ns > self.last_ns {
             self.last_ns = time_ns;
-            session.advance(time_ns)?;
+            session.advance(time_ns);
         }
-        session.take(&event)?;
+        session.take(&event);
         // The facts are in the capture; nobody is asked.
         session.questions().clear();
-        Ok(())
     }
 }
 

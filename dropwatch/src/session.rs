@@ -1,12 +1,16 @@
 //! One session, live or replayed: events in, judged, selected, printed and recorded.
 
-use std::collections::{HashSet, VecDeque};
+use std::{
+    collections::{HashSet, VecDeque},
+    io,
+};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Error, Result};
 
 use crate::{
     correlate::engine::{Engine, Output},
     event::Event,
+    exit::Failure,
     facts::{Fact, FactKey},
     ingest::decode::Undecodable,
     model::{anchor::Drop, counts::Counted},
@@ -58,7 +62,14 @@ pub struct Session {
     /// Drops whose lines wait for a name, oldest first.
     held: VecDeque<Box<Drop>>,
     out: Vec<Output>,
+    /// What could not be written: that ends the session, but not before its books are closed.
+    failed: Option<Error>,
 }
+
+/// Takes the place of a printer that cannot write any more.
+struct Silent;
+
+impl Sink for Silent {}
 
 impl Session {
     /// A session.
@@ -76,6 +87,7 @@ impl Session {
             naming: HashSet::new(),
             held: VecDeque::new(),
             out: Vec::new(),
+            failed: None,
         }
     }
 
@@ -84,10 +96,32 @@ impl Session {
         self.recorder = Some(recorder);
     }
 
-    /// Whether the wanted count is reached.
+    /// Whether there is nothing more to do: the wanted count is reached, or something cannot be written.
     #[must_use]
     pub fn done(&self) -> bool {
-        self.wanted.count.is_some_and(|count| self.told >= count)
+        self.failed.is_some() || self.wanted.count.is_some_and(|count| self.told >= count)
+    }
+
+    /// Has the printer say something. When it cannot, it says nothing any more, and the session ends.
+    fn say(&mut self, words: impl FnOnce(&mut dyn Sink, &Names) -> io::Result<()>) {
+        if let Err(e) = words(self.printer.as_mut(), &self.names) {
+            self.printer = Box::new(Silent);
+            let failed = Error::new(e).context("writing output");
+            self.failed.get_or_insert(failed);
+        }
+    }
+
+    /// Has the recorder, if there is one, take something. When it cannot, the capture ends there, and so does the session.
+    fn keep(&mut self, what: impl FnOnce(&mut dyn Sink, &Names) -> io::Result<()>) {
+        let Some(recorder) = &mut self.recorder else {
+            return;
+        };
+        if let Err(e) = what(recorder.as_mut(), &self.names) {
+            self.recorder = None;
+            // Not a reader that had enough, as of the output: somebody wants this.
+            let failed = Failure::Runtime.because(format!("writing the capture: {e}"));
+            self.failed.get_or_insert(failed);
+        }
     }
 
     /// Drop records taken so far.
@@ -114,8 +148,8 @@ impl Session {
     }
 
     /// Everything is attached.
-    pub fn start(&mut self, start: &Start) -> Result<()> {
-        self.printer.start(start).context("writing output")
+    pub fn start(&mut self, start: &Start) {
+        self.say(|printer, _| printer.start(start));
     }
 
     /// Whether drops are judged: a recording holds the facts for a later explanation, so it judges too.
@@ -124,21 +158,17 @@ impl Session {
     }
 
     /// Takes what happened.
-    pub fn take(&mut self, event: &Event) -> Result<()> {
+    pub fn take(&mut self, event: &Event) {
         let time_ns = event.time_ns();
         if let Event::Drop(drop) = event {
             self.taken.received += 1;
             if drop.is_route_query() {
                 self.taken.route_queries += 1;
-                return Ok(());
+                return;
             }
             self.taken.refusals += u64::from(drop.source_check.is_some());
         }
-        if let Some(recorder) = &mut self.recorder {
-            recorder
-                .event(event, &self.names)
-                .context("writing the capture")?;
-        }
+        self.keep(|recorder, names| recorder.event(event, names));
         if let Event::Fact {
             key: FactKey::Netns { netns },
             fact,
@@ -152,16 +182,15 @@ impl Session {
             self.names.learn(*netns, name);
             self.naming.remove(netns);
         }
-        self.list(event)?;
+        self.list(event);
         if self.judges() {
             self.engine.take(event, &mut self.out);
-            self.handle(time_ns)?;
+            self.handle(time_ns);
         }
-        Ok(())
     }
 
     /// What is printed of an event by itself.
-    fn list(&mut self, event: &Event) -> Result<()> {
+    fn list(&mut self, event: &Event) {
         match event {
             Event::Drop(drop) if !self.wanted.explain => {
                 let netns = drop.netns;
@@ -170,22 +199,22 @@ impl Session {
                     self.asked.push(FactKey::Netns { netns });
                 }
                 self.held.push_back(drop.clone());
-                self.release(drop.time_ns)
+                self.release(drop.time_ns);
             }
             Event::Fact {
                 key: FactKey::Netns { .. },
                 ..
             } => self.release(event.time_ns()),
-            Event::IpvsReply(_) if self.wanted.explain || self.done() => Ok(()),
+            Event::IpvsReply(_) if self.wanted.explain || self.done() => {}
             // Writing what is there already changes nothing: it is remembered, but not worth a line.
-            Event::SysctlWrite(write) if write.old == write.new => Ok(()),
+            Event::SysctlWrite(write) if write.old == write.new => {}
             Event::IpvsReply(_) | Event::SysctlWrite(_) | Event::Probe { .. } => self.print(event),
-            _ => Ok(()),
+            _ => {}
         }
     }
 
     /// Prints the lines whose namespaces' names are known, or not known in time.
-    fn release(&mut self, now_ns: u64) -> Result<()> {
+    fn release(&mut self, now_ns: u64) {
         while let Some(first) = self.held.front() {
             let late = first.time_ns.saturating_add(NAME_PATIENCE_NS) <= now_ns
                 || self.held.len() > MOST_HELD;
@@ -201,25 +230,22 @@ impl Session {
             let Some(first) = self.held.pop_front() else {
                 break;
             };
-            self.print_drop(&first)?;
+            self.print_drop(&first);
         }
-        Ok(())
     }
 
-    fn print_drop(&mut self, drop: &Drop) -> Result<()> {
+    fn print_drop(&mut self, drop: &Drop) {
         if self.done() {
             self.taken.deselected += 1;
-            return Ok(());
+            return;
         }
         self.taken.shown += 1;
         self.told += 1;
-        self.print(&Event::Drop(Box::new(drop.clone())))
+        self.print(&Event::Drop(Box::new(drop.clone())));
     }
 
-    fn print(&mut self, event: &Event) -> Result<()> {
-        self.printer
-            .event(event, &self.names)
-            .context("writing output")
+    fn print(&mut self, event: &Event) {
+        self.say(|printer, names| printer.event(event, names));
     }
 
     /// Takes a record that could not be decoded.
@@ -236,21 +262,25 @@ impl Session {
     }
 
     /// Lets time pass.
-    pub fn advance(&mut self, time_ns: u64) -> Result<()> {
-        self.release(time_ns)?;
+    pub fn advance(&mut self, time_ns: u64) {
+        self.release(time_ns);
         if self.judges() {
             self.engine.advance(time_ns, &mut self.out);
-            self.handle(time_ns)?;
+            self.handle(time_ns);
         }
-        self.flush()
+        self.flush();
     }
 
     /// Writes out what is buffered.
-    pub fn flush(&mut self) -> Result<()> {
-        self.printer.flush().context("writing output")
+    pub fn flush(&mut self) {
+        self.say(|printer, _| printer.flush());
     }
 
     /// The end of a live session. `ledger` holds the kernel's half.
+    ///
+    /// # Errors
+    ///
+    /// What could not be written, now or before.
     pub fn finish(
         &mut self,
         time_ns: u64,
@@ -258,7 +288,7 @@ impl Session {
         mut ledger: Ledger,
         drops: Vec<Counted>,
     ) -> Result<()> {
-        self.close(time_ns)?;
+        self.close(time_ns);
         ledger.received = self.taken.received;
         ledger.undecodable = self.taken.undecodable;
         ledger.undecodable_events = self.taken.undecodable_events;
@@ -272,16 +302,19 @@ impl Session {
             ledger: ledger.clone(),
             drops: drops.clone(),
         };
-        if let Some(recorder) = &mut self.recorder {
-            recorder
-                .event(&end, &self.names)
-                .and_then(|()| recorder.flush())
-                .context("writing the capture")?;
-        }
-        self.summary(time_ns, seconds, Some(ledger), drops)
+        self.keep(|recorder, names| {
+            recorder.event(&end, names)?;
+            recorder.flush()
+        });
+        self.summary(time_ns, seconds, Some(ledger), drops);
+        self.failed.take().map_or(Ok(()), Err)
     }
 
     /// The end of a replay, with what the recording ended with.
+    ///
+    /// # Errors
+    ///
+    /// What could not be written, now or before.
     pub fn finish_replay(&mut self, end: Option<Event>, last_ns: u64) -> Result<()> {
         match end {
             Some(Event::End {
@@ -293,39 +326,33 @@ impl Session {
                 if ledger.all_in_detail() {
                     self.engine.nothing_lost();
                 }
-                self.close(time_ns)?;
-                self.summary(time_ns, seconds, Some(ledger), drops)
+                self.close(time_ns);
+                self.summary(time_ns, seconds, Some(ledger), drops);
             }
             _ => {
-                self.close(last_ns)?;
-                self.summary(last_ns, 0.0, None, Vec::new())
+                self.close(last_ns);
+                self.summary(last_ns, 0.0, None, Vec::new());
             }
         }
+        self.failed.take().map_or(Ok(()), Err)
     }
 
     /// Judges and prints what is still open. Even past the wanted count: these drops were received and belong to the
     /// ledger.
-    fn close(&mut self, time_ns: u64) -> Result<()> {
-        self.release(u64::MAX)?;
+    fn close(&mut self, time_ns: u64) {
+        self.release(u64::MAX);
         if self.judges() {
             self.engine.finish(time_ns, &mut self.out);
-            self.handle(time_ns)?;
+            self.handle(time_ns);
         }
         if self.wanted.explain {
             let (shown, hidden) = self.engine.drops();
             self.taken.shown += shown;
             self.taken.deselected += hidden;
         }
-        Ok(())
     }
 
-    fn summary(
-        &mut self,
-        time_ns: u64,
-        seconds: f64,
-        ledger: Option<Ledger>,
-        drops: Vec<Counted>,
-    ) -> Result<()> {
+    fn summary(&mut self, time_ns: u64, seconds: f64, ledger: Option<Ledger>, drops: Vec<Counted>) {
         let explain = self.wanted.explain;
         let summary = Summary {
             time_ns,
@@ -339,13 +366,11 @@ impl Session {
             closed: self.engine.closed(),
             drops,
         };
-        self.printer
-            .summary(&summary, &self.names)
-            .context("writing output")
+        self.say(|printer, names| printer.summary(&summary, names));
     }
 
     /// Does what the engine wants.
-    fn handle(&mut self, time_ns: u64) -> Result<()> {
+    fn handle(&mut self, time_ns: u64) {
         for output in std::mem::take(&mut self.out) {
             match output {
                 Output::Ask(key) => self.asked.push(key),
@@ -355,27 +380,23 @@ impl Session {
                         self.engine.hide(report.case);
                     } else if self.wanted.explain {
                         self.told += 1;
-                        self.printer
-                            .report(&report, &self.names)
-                            .context("writing output")?;
+                        self.say(|printer, names| printer.report(&report, names));
                     }
                 }
                 Output::Repeat(repeat) => {
                     if self.wanted.explain && !self.engine.is_hidden(repeat.case) {
-                        self.printer
-                            .repeat(&repeat, time_ns)
-                            .context("writing output")?;
+                        self.say(|printer, _| printer.repeat(&repeat, time_ns));
                     }
                 }
                 Output::Update(update) => {
                     if self.wanted.explain && !self.engine.is_hidden(update.case) {
-                        self.printer
-                            .update(&update, time_ns)
-                            .context("writing output")?;
+                        self.say(|printer, _| printer.update(&update, time_ns));
                     }
                 }
             }
         }
-        Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,6 +2,7 @@
 
 use std::{
     io::{self, BufWriter, Stdout},
+    sync::Arc,
     thread,
     time::{Duration, Instant},
 };
@@ -9,7 +10,6 @@ use std::{
 use anyhow::{Context as _, Result};
 use aya_log::EbpfLogger;
 use tokio::{
-    signal::unix::{SignalKind, signal},
     sync::mpsc,
     time::{MissedTickBehavior, interval, sleep_until},
 };
@@ -18,6 +18,7 @@ use self::{
     lookup_watch::LookupWatch,
     losses::Losses,
     ready_file::ReadyFile,
+    signals::{Endings, leave_on_second_interrupt},
     sources::{Sources, baseline},
 };
 use crate::{
@@ -56,6 +57,7 @@ mod lookup_watch;
 mod losses;
 pub mod open;
 mod ready_file;
+mod signals;
 mod sources;
 
 /// Budget epoch, and how often time passes for the engine.
@@ -86,13 +88,14 @@ pub fn run(config: &Config) -> Result<()> {
 async fn live(config: &Config) -> Result<()> {
     let began = Instant::now();
     // Asked for first: a signal during the start must not leave anything behind either.
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
+    let mut endings = Endings::new()?;
     let ready_file = config
         .ready_file
         .as_deref()
-        .map(ReadyFile::new)
+        .map(|path| ReadyFile::new(path).map(Arc::new))
         .transpose()?;
+    leave_on_second_interrupt(ready_file.as_ref().map(Arc::downgrade).unwrap_or_default())
+        .context("listening to signals")?;
     let (mut attached, mut decoder) = open::open(&config.kernel)?;
     let mut ring = Live::new(&mut attached.ebpf)?;
     let mut counters = Counters::new(&mut attached.ebpf)?;
@@ -123,7 +126,7 @@ async fn live(config: &Config) -> Result<()> {
         let writer = capture::Writer::create(path, &header)?;
         session.record(Box::new(writer));
     }
-    session.start(&start)?;
+    session.start(&start);
     if config.explain || config.record.is_some() {
         baseline(
             &mut session,
@@ -152,12 +155,11 @@ async fn live(config: &Config) -> Result<()> {
         tokio::select! {
             // Facts first: a case that waits is worth more than the next record.
             biased;
-            _ = interrupt.recv() => break,
-            _ = terminate.recv() => break,
+            () = endings.recv() => break,
             () = until(deadline) => break,
             Some((key, fact)) = answered.recv() => {
-                session.take(&Event::Fact { time_ns: monotonic_ns(), key, fact })?;
-                session.flush()?;
+                session.take(&Event::Fact { time_ns: monotonic_ns(), key, fact });
+                session.flush();
             }
             _ = tick.tick() => {
                 words.flush();
@@ -169,20 +171,20 @@ async fn live(config: &Config) -> Result<()> {
                     decoder.renew(symbols_aside());
                 }
                 for status in news {
-                    session.take(&Event::Probe { time_ns: monotonic_ns(), status })?;
+                    session.take(&Event::Probe { time_ns: monotonic_ns(), status });
                 }
                 if looked.elapsed() >= LOOK {
                     looked = Instant::now();
                     counters.retire()?;
                 }
                 if let Some(tick) = losses.tick(&counters)? {
-                    session.take(&tick)?;
+                    session.take(&tick);
                 }
-                session.advance(monotonic_ns())?;
+                session.advance(monotonic_ns());
             }
             ready = ring.ready() => {
                 ready.context("polling the ring buffer")?;
-                read(&mut ring, &decoder, &mut session)?;
+                read(&mut ring, &decoder, &mut session);
                 watch.refused(session.refusals(), &mut attached, &mut counters)?;
             }
         }
@@ -202,7 +204,7 @@ async fn live(config: &Config) -> Result<()> {
         ..counters.ledger()?
     };
     if let Some(tick) = losses.last(&counters)? {
-        session.take(&tick)?;
+        session.take(&tick);
     }
     let drops = counted(&counters, &decoder);
     log::debug!("counted");
@@ -265,22 +267,19 @@ async fn until(deadline: Option<tokio::time::Instant>) {
 }
 
 /// Reads a batch; what is left is read when the others had their turn.
-fn read(ring: &mut Live, decoder: &Decoder, session: &mut Session) -> Result<()> {
+fn read(ring: &mut Live, decoder: &Decoder, session: &mut Session) {
     let mut entries = Vec::new();
     ring.drain(BATCH, |bytes| entries.push(decoder.entry(bytes)));
     for entry in entries {
-        take(entry, session)?;
+        take(entry, session);
     }
-    session.flush()
+    session.flush();
 }
 
-fn take(entry: Result<Event, Undecodable>, session: &mut Session) -> Result<()> {
+fn take(entry: Result<Event, Undecodable>, session: &mut Session) {
     match entry {
         Ok(event) => session.take(&event),
-        Err(what) => {
-            session.undecodable(what);
-            Ok(())
-        }
+        Err(what) => session.undecodable(what),
     }
 }
 
@@ -296,7 +295,7 @@ fn settle(
         let mut entries = Vec::new();
         ring.drain(usize::MAX, |bytes| entries.push(decoder.entry(bytes)));
         for entry in entries {
-            take(entry, session)?;
+            take(entry, session);
         }
         if counters.submitted()? == session.received() || begun.elapsed() > SETTLE {
             return Ok(());
@@ -319,7 +318,7 @@ async fn last_answers(
         }
         tokio::select! {
             Some((key, fact)) = answered.recv() => {
-                session.take(&Event::Fact { time_ns: monotonic_ns(), key, fact })?;
+                session.take(&Event::Fact { time_ns: monotonic_ns(), key, fact });
             }
             () = sleep_until(deadline) => return Ok(()),
         }

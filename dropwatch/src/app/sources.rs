@@ -73,7 +73,7 @@ pub async fn baseline<A: FnMut(FactKey, Fact) + Send + 'static>(
             time_ns: monotonic_ns(),
             key,
             fact,
-        })?;
+        });
     }
     Ok(())
 }
