@@ -1,13 +1,14 @@
 //! The validated form of a live session's options.
 
-use std::{fs, os::unix::fs::MetadataExt as _, path::PathBuf, time::Duration};
+use std::{path::PathBuf, time::Duration};
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 
 use crate::{
     attach::load::Settings,
     cli,
     exit::Failure,
+    facts::reader::selected::netns_at,
     output::{Selection, capture_file::is_same},
 };
 
@@ -63,20 +64,26 @@ impl Config {
     }
 }
 
+/// Where the numbers of namespaces begin: `PROC_DYNAMIC_FIRST` (fs/proc/generic.c), and since 6.18 those of the first
+/// namespaces a few below it (include/uapi/linux/nsfs.h).
+const FIRST_NETNS: u32 = 0xefff_fff0;
+
 /// A namespace given as inode number, name or path.
 fn netns(text: &str) -> Result<u32> {
-    if let Ok(inum) = text.parse() {
-        return Ok(inum);
+    let wrong = |why: &str| Failure::Usage.because(format!("--netns {text}: {why}"));
+    if text.is_empty() {
+        return Err(Failure::Usage.because("--netns: a number, name or path is needed"));
+    }
+    if text.bytes().all(|byte| byte.is_ascii_digit()) {
+        let number = text.parse().ok().filter(|number| *number >= FIRST_NETNS);
+        return number.ok_or_else(|| wrong("namespaces have numbers like 4026531840"));
     }
     let path = if text.contains('/') {
         PathBuf::from(text)
     } else {
         PathBuf::from("/run/netns").join(text)
     };
-    let found = fs::metadata(&path)
-        .map_err(|e| Failure::Usage.because(format!("{}: {e}", path.display())))
-        .with_context(|| format!("--netns {text}"))?;
-    Ok(found.ino() as u32)
+    netns_at(&path).map_err(|why| wrong(&format!("{}: {why}", path.display())))
 }
 
 /// A device name or a prefix of one.
@@ -97,10 +104,23 @@ mod tests {
     #[test]
     fn a_namespace_is_a_number_or_a_file() {
         assert_eq!(netns("4026531833").expect("a number"), 4_026_531_833);
-        let own = fs::metadata("/proc/self/ns/net").expect("proc").ino() as u32;
-        assert_eq!(netns("/proc/self/ns/net").expect("a path"), own);
-        let error = netns("no-such-namespace").expect_err("missing");
-        assert_eq!(crate::exit::code(&error), 2);
+        assert!(netns("/proc/self/ns/net").is_ok());
+        for wrong in [
+            "no-such-namespace",
+            "",
+            "0",
+            "1",
+            "4026530000",
+            "99999999999",
+            "-1",
+            "/etc/passwd",
+            "/proc/self/ns/mnt",
+            "..",
+            "/",
+        ] {
+            let error = netns(wrong).expect_err(wrong);
+            assert_eq!(crate::exit::code(&error), 2, "{wrong}");
+        }
     }
 
     #[test]

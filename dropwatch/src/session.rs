@@ -149,6 +149,9 @@ impl Session {
 
     /// Everything is attached.
     pub fn start(&mut self, start: &Start) {
+        if let Some(why) = self.wanted.selection.blind(&start.causes) {
+            log::warn!("{why}");
+        }
         self.say(|printer, _| printer.start(start));
     }
 

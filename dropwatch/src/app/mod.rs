@@ -57,6 +57,7 @@ mod lookup_watch;
 mod losses;
 pub mod open;
 mod ready_file;
+mod selected;
 mod signals;
 mod sources;
 
@@ -127,6 +128,7 @@ async fn live(config: &Config) -> Result<()> {
         session.record(Box::new(writer));
     }
     session.start(&start);
+    selected::look_aside(&config.kernel);
     if config.explain || config.record.is_some() {
         baseline(
             &mut session,

@@ -114,6 +114,15 @@ impl Selection {
         self.cause.is_some()
     }
 
+    /// Why nothing can be shown, if so: `causes` are all, each with the reason why it cannot be judged.
+    #[must_use]
+    pub fn blind(&self, causes: &[(&str, Option<String>)]) -> Option<String> {
+        let wanted = self.cause.as_deref()?;
+        let found = causes.iter().find(|(id, _)| *id == wanted)?;
+        let why = found.1.as_deref()?;
+        Some(format!("--cause {wanted}: it cannot be judged here: {why}"))
+    }
+
     /// Whether a case of this cause is shown.
     #[must_use]
     pub fn shows(&self, cause: Option<&str>) -> bool {
@@ -134,5 +143,18 @@ mod tests {
         assert!(none.shows(None) && !none.shows(Some("rp_filter")));
         let one = Selection::new(Some("rp_filter".into()));
         assert!(one.shows(Some("rp_filter")) && !one.shows(None));
+    }
+
+    #[test]
+    fn who_asks_for_a_blind_cause_is_told() {
+        let causes = [
+            ("rp_filter", None),
+            ("snat_race", Some("no way".to_owned())),
+        ];
+        let blind = |cause: &str| Selection::new(Some(cause.into())).blind(&causes);
+        assert!(blind("snat_race").is_some_and(|why| why.ends_with(": no way")));
+        assert_eq!(blind("rp_filter"), None);
+        assert_eq!(blind("none"), None);
+        assert_eq!(Selection::default().blind(&causes), None);
     }
 }

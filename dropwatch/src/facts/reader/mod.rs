@@ -25,6 +25,7 @@ mod route;
 mod rp_filter;
 mod rules;
 pub(crate) mod ruleset;
+pub mod selected;
 
 use std::collections::{HashSet, VecDeque};
 use std::io;
