@@ -73,7 +73,7 @@ fn random(rule: &NatRule<'_>) -> Option<String> {
         // Without its text its matches are not known, and another rule would take its place.
         Backend::Nft => {
             let handle = rule.handle?;
-            let text = with_random(rule.text.split(" # ").next()?.trim())?;
+            let text = with_random(rule.whole_text()?.split(" # ").next()?.trim())?;
             // Its comparisons, comments and quotes are words for nft, not for the shell.
             let statement = format!(
                 "replace rule {} {} handle {handle} {text}",

@@ -289,7 +289,8 @@ impl Chain {
 /// change of the mark) is several of these, with the same text and handle.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Rule {
-    /// Text as the back end's own tool prints it; empty where it could not be had.
+    /// Text as the back end's own tool prints it; empty where it could not be had, and with [`Rule::CUT_OFF`] at its end
+    /// where it was too long.
     pub text: String,
     /// nft handle.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -319,6 +320,18 @@ impl Rule {
             && *text == other.text
             && *matches == other.matches
             && *targets == other.targets
+    }
+}
+
+impl Rule {
+    /// What ends a text that is not whole.
+    pub const CUT_OFF: &str = " …";
+
+    /// The text, if it is whole: what is made of one that is not would be another rule.
+    #[must_use]
+    pub fn whole_text(&self) -> Option<&str> {
+        let whole = !self.text.is_empty() && !self.text.ends_with(Self::CUT_OFF);
+        whole.then_some(&self.text)
     }
 }
 

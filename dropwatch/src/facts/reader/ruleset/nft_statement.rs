@@ -19,6 +19,15 @@ const HARMLESS: [&str; 9] = [
     "continue",
 ];
 
+/// Most rules that one verdict map becomes.
+const MOST_PARTS: usize = 1024;
+
+/// Most bytes that the parts of one rule may come to: each has all matches before it once more.
+const MOST_BYTES: usize = 4 << 20;
+
+/// Longest text of a rule that is several: each has it once more.
+const LONGEST_TEXT: usize = 1024;
+
 /// A rule as one or more: those of a verdict map differ in what they ask for and do.
 pub(super) fn rules(expressions: &[Value], family: Family, text: &str) -> Vec<Rule> {
     let mut parts = Vec::new();
@@ -26,6 +35,8 @@ pub(super) fn rules(expressions: &[Value], family: Family, text: &str) -> Vec<Ru
         text: text.to_owned(),
         ..Rule::default()
     };
+    // What the matches so far take, more or less.
+    let mut bytes = 0;
     for one in expressions {
         let Some((name, body)) = one.as_object().and_then(|fields| fields.iter().next()) else {
             rule.matches.push(not_understood(one));
@@ -37,13 +48,26 @@ pub(super) fn rules(expressions: &[Value], family: Family, text: &str) -> Vec<Ru
             "counter" => rule.packets = body["packets"].as_u64(),
             "match" => {
                 if !rule.targets.is_empty() {
+                    clip(&mut rule);
+                    if (parts.len() + 1).saturating_mul(bytes) > MOST_BYTES {
+                        return vec![anything(rule, "too long to be told apart")];
+                    }
                     parts.push(rule.clone());
                     behind_a_change(&mut rule);
                 }
+                bytes += length(one);
                 rule.matches.extend(matches(body, family));
             }
             "vmap" => {
                 rule.packets = None;
+                clip(&mut rule);
+                let elements = body["data"]["set"].as_array().map_or(0, Vec::len);
+                let cost = elements.saturating_mul(bytes + rule.text.len());
+                if elements > MOST_PARTS || cost > MOST_BYTES {
+                    let what = format!("vmap of {elements} elements");
+                    parts.push(anything(rule, &what));
+                    return parts;
+                }
                 parts.extend(verdict_map(&rule, body, family));
                 // Whatever the map does not have ends the rule.
                 return parts;
@@ -58,6 +82,36 @@ pub(super) fn rules(expressions: &[Value], family: Family, text: &str) -> Vec<Ru
     }
     parts.push(rule);
     parts
+}
+
+/// The rule, which may do anything.
+fn anything(mut rule: Rule, what: &str) -> Rule {
+    rule.targets.push(Target::Unknown(what.to_owned()));
+    rule
+}
+
+/// Cuts a long text off, with a sign that it was.
+fn clip(rule: &mut Rule) {
+    if rule.text.len() > LONGEST_TEXT {
+        rule.text
+            .truncate(rule.text.floor_char_boundary(LONGEST_TEXT));
+        rule.text.push_str(Rule::CUT_OFF);
+    }
+}
+
+/// How long it is as JSON.
+fn length(value: &Value) -> usize {
+    match value {
+        Value::String(text) => text.len() + 2,
+        Value::Array(list) => list.iter().map(|one| length(one) + 1).sum::<usize>() + 2,
+        Value::Object(fields) => {
+            let each = fields
+                .iter()
+                .map(|(name, one)| name.len() + 4 + length(one));
+            each.sum::<usize>() + 2
+        }
+        _ => 8,
+    }
 }
 
 /// What was done so far is another rule; what follows sees another mark than the matches before it did.

@@ -345,3 +345,43 @@ fn counters_count_what_comes_to_the_end_of_a_rule() {
         [None]
     );
 }
+
+/// Anyone with a user namespace can make such a rule, and it costs an element at a time.
+#[test]
+fn large_verdict_maps_are_bounded() {
+    let map = |elements: usize| {
+        let pairs: Vec<Value> = (0..elements)
+            .map(|port| json!([port, {"drop": null}]))
+            .collect();
+        json!({"vmap": {"key": {"payload": {"protocol": "tcp", "field": "dport"}}, "data": {"set": pairs}}})
+    };
+    let addresses: Vec<String> = (0..30_000u32)
+        .map(|n| std::net::Ipv4Addr::from(n).to_string())
+        .collect();
+    let set = json!({"match": {"op": "==", "left": {"payload": {"protocol": "ip", "field": "saddr"}}, "right": {"set": addresses}}});
+    let change = json!({"mangle": {"key": {"meta": {"key": "mark"}}, "value": 1}});
+    let text = "x".repeat(1 << 20);
+    let size = |rules: &[Rule]| serde_json::to_string(rules).expect("plain data").len();
+    let anything = |rule: &Rule| matches!(rule.targets.last(), Some(Target::Unknown(_)));
+
+    // Few elements are still told apart, though the text is long.
+    let few = rules(&[map(1000)], Family::Ip, &text);
+    assert_eq!(few.len(), 1000);
+    assert!(few.iter().all(|part| part.targets == [Target::Drop]));
+    assert!(few.iter().all(|part| part.whole_text().is_none()));
+    assert!(size(&few) < 2 << 20);
+
+    for many in [
+        vec![map(10_000)],
+        vec![set.clone(), map(1000)],
+        [
+            vec![set.clone()],
+            [change, set].iter().cycle().take(60).cloned().collect(),
+        ]
+        .concat(),
+    ] {
+        let parts = rules(&many, Family::Ip, &text);
+        assert!(parts.iter().any(anything), "it may match and do anything");
+        assert!(size(&parts) < 16 << 20, "{}", size(&parts));
+    }
+}
