@@ -1,38 +1,35 @@
 //! Runs another program for what it prints, for a limited time.
 
-use std::ffi::OsString;
 use std::io::{ErrorKind, Read};
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::channel;
-use std::thread::Builder;
+use std::thread::{Builder, sleep};
 use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process_group};
 
 /// Most that a program may print.
 const MOST_OUTPUT: u64 = 16 << 20;
-/// Where administrators' programs are, in case `PATH` does not say so.
-const USUAL: [&str; 4] = ["/usr/sbin", "/sbin", "/usr/bin", "/bin"];
+/// Where programs are looked for, and nowhere else: what the caller's `PATH` leads to may be anybody's, and it would run
+/// with all that the tracer may do.
+const FOLDERS: [&str; 5] = ["/usr/sbin", "/sbin", "/usr/bin", "/bin", "/usr/local/sbin"];
+/// How long a program that was killed has to be gone.
+const LAST_MOMENT: Duration = Duration::from_millis(100);
 
-/// Finds a program in `PATH` or the usual folders.
+/// Finds a program in the system's own folders.
 pub(crate) fn find(name: &str) -> Option<PathBuf> {
-    find_in(&std::env::var_os("PATH").unwrap_or_default(), name)
-}
-
-fn find_in(path: &OsString, name: &str) -> Option<PathBuf> {
-    let folders = std::env::split_paths(path).chain(USUAL.map(PathBuf::from));
-    // What a folder like `.` holds is anybody's.
-    let mut programs = folders
-        .filter(|folder| folder.is_absolute())
-        .map(|folder| folder.join(name));
+    let mut programs = FOLDERS.iter().map(|folder| Path::new(folder).join(name));
     programs.find(|program| {
         let meta = program.metadata();
         meta.is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
     })
 }
 
-/// What the program prints. It runs in the thread's network namespace, without environment and input, and
-/// is killed when it takes longer than `limit` or until after `until`.
+/// What the program prints. It runs in the thread's network namespace, without input and with no environment but the plain
+/// locale, and is killed, with what it started, when it takes longer than `limit` or until after `until`.
 pub(super) fn output(
     program: &Path,
     arguments: &[&str],
@@ -45,21 +42,31 @@ pub(super) fn output(
     if limit.is_zero() {
         return Err(said(&"no time left"));
     }
+    let until = Instant::now() + limit;
     let mut child = Command::new(program)
         .args(arguments)
         .env_clear()
+        .env("LC_ALL", "C")
         .current_dir("/")
+        // A group of its own: interrupting the tracer does not interrupt it, and what it starts ends with it.
+        .process_group(0)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
         .map_err(|e| said(&e))?;
-    let result = printed(&mut child, limit);
-    if result.is_err() {
-        let _ = child.kill();
+    let slow = || format!("took over {} ms", limit.as_millis());
+    let printed = printed(&mut child, until).map_err(|why| why.unwrap_or_else(slow));
+    // One that has closed its outputs need not have ended.
+    let ended = match &printed {
+        Ok(_) => ended(&mut child, until),
+        Err(_) => None,
+    };
+    if ended.is_none() {
+        kill(&mut child);
     }
-    let ended = child.wait().map_err(|e| said(&e))?;
-    let (out, err) = result.map_err(|why| said(&why))?;
+    let (out, err) = printed.map_err(|why| said(&why))?;
+    let ended = ended.ok_or_else(|| said(&slow()))?;
     if !ended.success() {
         let line = err.lines().find(|line| !line.trim().is_empty());
         return Err(line.map_or_else(|| said(&ended), |line| said(&line.trim())));
@@ -67,9 +74,30 @@ pub(super) fn output(
     Ok(out)
 }
 
-/// What the child prints to its two outputs until it closes them.
-fn printed(child: &mut Child, limit: Duration) -> Result<(String, String), String> {
-    let until = Instant::now() + limit;
+/// How the child ended, if it does until then.
+fn ended(child: &mut Child, until: Instant) -> Option<ExitStatus> {
+    loop {
+        match child.try_wait() {
+            Ok(None) if Instant::now() < until => sleep(Duration::from_millis(1)),
+            Ok(ended) => return ended,
+            Err(_) => return None,
+        }
+    }
+}
+
+/// Ends the child and what it started. One that hangs in the kernel is left behind.
+fn kill(child: &mut Child) {
+    if let Some(group) = Pid::from_raw(child.id().cast_signed()) {
+        // Gone already, else.
+        let _ = kill_process_group(group, Signal::KILL);
+    }
+    if ended(child, Instant::now() + LAST_MOMENT).is_none() {
+        log::debug!("process {} does not end", child.id());
+    }
+}
+
+/// What the child prints to its two outputs until it closes them; an error without words is about time.
+fn printed(child: &mut Child, until: Instant) -> Result<(String, String), Option<String>> {
     let (tell, told) = channel();
     let outputs: [Option<Box<dyn Read + Send>>; 2] = [
         child.stdout.take().map(|pipe| Box::new(pipe) as _),
@@ -86,21 +114,19 @@ fn printed(child: &mut Child, limit: Duration) -> Result<(String, String), Strin
             let _ = tell.send((index, read.map(|_| bytes)));
         };
         let thread = Builder::new().name("facts-child".into()).spawn(reads);
-        thread.map_err(|e| e.to_string())?;
+        thread.map_err(|e| Some(e.to_string()))?;
     }
     drop(tell);
     let mut texts = [String::new(), String::new()];
     for _ in 0..texts.len() {
         let left = until.saturating_duration_since(Instant::now());
-        let (index, bytes) = told
-            .recv_timeout(left)
-            .map_err(|_| format!("took over {} ms", limit.as_millis()))?;
+        let (index, bytes) = told.recv_timeout(left).map_err(|_| None)?;
         let bytes = match bytes {
-            Err(e) if e.kind() != ErrorKind::Interrupted => return Err(e.to_string()),
+            Err(e) if e.kind() != ErrorKind::Interrupted => return Err(Some(e.to_string())),
             bytes => bytes.unwrap_or_default(),
         };
         if bytes.len() as u64 > MOST_OUTPUT {
-            return Err(format!("printed over {} MiB", MOST_OUTPUT >> 20));
+            return Err(Some(format!("printed over {} MiB", MOST_OUTPUT >> 20)));
         }
         texts[index] = String::from_utf8_lossy(&bytes).into_owned();
     }
@@ -144,13 +170,23 @@ mod tests {
     }
 
     #[test]
-    fn programs_are_found_without_a_path() {
-        assert!(find_in(&OsString::new(), "sh").is_some());
-        assert_eq!(find_in(&"relative:.".into(), "no-such-program"), None);
-        assert_eq!(
-            find_in(&"/etc".into(), "nsswitch.conf"),
-            None,
-            "not executable"
-        );
+    fn a_program_that_only_closes_its_outputs_is_killed() {
+        let before = Instant::now();
+        let printed = shell("exec >&- 2>&-; exec sleep 30", 50);
+        assert_eq!(printed, Err("sh: took over 50 ms".into()));
+        // What it started keeps the outputs open, and ends with it.
+        let printed = shell("sleep 30 & echo $!; sleep 30", 50);
+        assert_eq!(printed, Err("sh: took over 50 ms".into()));
+        assert!(before.elapsed() < Duration::from_secs(10));
+    }
+
+    #[test]
+    fn programs_are_looked_for_in_the_systems_folders_only() {
+        assert!(find("sh").is_some_and(|path| path.is_absolute()));
+        assert_eq!(find("no-such-program"), None);
+        assert_eq!(find("../../etc/passwd"), None, "no program");
+        let locale = shell("env", 10_000).expect("printed");
+        assert!(locale.lines().any(|line| line == "LC_ALL=C"), "{locale}");
+        assert!(!locale.contains("CARGO"), "{locale}");
     }
 }

@@ -3,9 +3,11 @@
 //! Formats: `ip_vs_info_seq_show` (net/netfilter/ipvs/ip_vs_ctl.c) and `ip_vs_conn_seq_show` (ip_vs_conn.c),
 //! 5.10 to 7.2.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader};
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
+use std::time::Instant;
 
 use super::netns::Namespaces;
 use crate::facts::ipvs::{IpvsDestination, IpvsEntry, IpvsService, IpvsState};
@@ -22,6 +24,7 @@ pub(super) fn read(
     netns: u32,
     client: Endpoint,
     service: Endpoint,
+    until: Instant,
 ) -> Result<IpvsState, String> {
     let file = namespaces.open(netns)?;
     namespaces.inside(netns, &file, || {
@@ -30,27 +33,68 @@ pub(super) fn read(
         if !Path::new(SERVICES).exists() {
             return Ok(IpvsState::default());
         }
+        let open = |path: &str| File::open(path).map_err(|e| format!("{path}: {e}"));
         let value = read(SYSCTL)?;
+        let services = BufReader::new(open(SERVICES)?);
+        // A director has a million connections.
+        let connections = BufReader::with_capacity(1 << 16, open(CONNECTIONS)?);
         Ok(IpvsState {
             conntrack: value.trim().parse().ok(),
-            services: services(&read(SERVICES)?),
-            entry: entry(&read(CONNECTIONS)?, client, service),
+            services: self::services(services, until).map_err(|e| format!("{SERVICES}: {e}"))?,
+            entry: entry(connections, client, service, until)
+                .map_err(|e| format!("{CONNECTIONS}: {e}"))?,
         })
     })
 }
 
-/// Lines such as `TCP  AC100108:03E8 rr` and `FWM  00000001 rr persistent 360`, each with its real servers behind it:
+/// How many lines are read between two looks at the clock.
+const A_FEW: usize = 256;
+
+/// Goes through the lines until one is taken. `None` when none is.
+fn find_line<T>(
+    mut lines: impl BufRead,
+    until: Instant,
+    mut take: impl FnMut(&str) -> Option<T>,
+) -> Result<Option<T>, String> {
+    let mut line = String::new();
+    for number in 0usize.. {
+        if number.is_multiple_of(A_FEW) && Instant::now() >= until {
+            return Err(format!("not read in time, {number} lines were"));
+        }
+        line.clear();
+        if lines.read_line(&mut line).map_err(|e| e.to_string())? == 0 {
+            break;
+        }
+        if let Some(taken) = take(&line) {
+            return Ok(Some(taken));
+        }
+    }
+    Ok(None)
+}
+
+/// Most services and real servers that are kept.
+const MOST_KEPT: usize = 65_536;
+
+/// Lines such as `TCP  AC100108:03E8 rr` and `FWM  00000001 rr persistent 360`; each with its real servers behind it:
 /// `-> AC100108:03E9 Masq 1 0 0`.
-fn services(text: &str) -> Vec<IpvsService> {
+fn services(text: impl BufRead, until: Instant) -> Result<Vec<IpvsService>, String> {
     let mut found: Vec<IpvsService> = Vec::new();
-    for line in text.lines() {
+    let mut room = MOST_KEPT;
+    let too_many = find_line(text, until, |line| {
         if let Some(one) = service(line) {
             found.push(one);
         } else if let (Some(last), Some(one)) = (found.last_mut(), destination(line)) {
             last.destinations.push(one);
+        } else {
+            return None;
         }
+        room -= 1;
+        (room == 0).then_some(())
+    })?;
+    match too_many {
+        Some(()) => Err(format!("over {MOST_KEPT} services and real servers")),
+        None => Ok(found),
     }
-    found
 }
 
 fn destination(line: &str) -> Option<IpvsDestination> {
@@ -82,16 +126,22 @@ fn service(line: &str) -> Option<IpvsService> {
 }
 
 /// The line of a connection: client, service and real server, state, seconds left.
-fn entry(text: &str, client: Endpoint, service: Endpoint) -> Option<IpvsEntry> {
-    text.lines().find_map(|line| {
-        let words: Vec<&str> = line.split_whitespace().collect();
-        let [_, from, fport, to, tport, _, _, state, expires, ..] = words[..] else {
+fn entry(
+    text: impl BufRead,
+    client: Endpoint,
+    service: Endpoint,
+    until: Instant,
+) -> Result<Option<IpvsEntry>, String> {
+    find_line(text, until, |line| {
+        let mut words = line.split_whitespace().skip(1);
+        let mut endpoint = || hex_endpoint(words.next()?, words.next()?);
+        if endpoint()? != client || endpoint()? != service {
             return None;
-        };
-        let here = hex_endpoint(from, fport)? == client && hex_endpoint(to, tport)? == service;
-        here.then(|| IpvsEntry {
-            state: state.to_owned(),
-            expires_s: expires.parse().ok(),
+        }
+        let mut rest = words.skip(2);
+        Some(IpvsEntry {
+            state: rest.next()?.to_owned(),
+            expires_s: rest.next()?.parse().ok(),
         })
     })
 }
@@ -117,6 +167,19 @@ mod tests {
         Endpoint { addr, port }
     }
 
+    fn later() -> Instant {
+        Instant::now() + std::time::Duration::from_secs(20)
+    }
+
+    #[test]
+    fn what_takes_too_long_is_said_to() {
+        let endless = BufReader::new(std::io::repeat(b'\n'));
+        let soon = Instant::now() + std::time::Duration::from_millis(10);
+        let place = endpoint("172.16.1.8", 1000);
+        let why = entry(endless, place, place, soon).expect_err("endless");
+        assert!(why.starts_with("not read in time"), "{why}");
+    }
+
     /// As 6.12 prints it.
     #[test]
     fn services_are_read_with_their_real_servers() {
@@ -124,7 +187,7 @@ mod tests {
             Prot LocalAddress:Port Scheduler Flags\n  -> RemoteAddress:Port Forward Weight ActiveConn InActConn\n\
             FWM  00000007 wlc \nTCP  AC100108:03E8 rr \n  -> AC100108:03E9      Masq    1      0          0         \n\
             UDP  [2001:0db8:0000:0000:0000:0000:0000:0001]:0035 rr persistent 360 FFFFFFFF\n";
-        let found = services(text);
+        let found = services(text.as_bytes(), later()).expect("read");
         assert_eq!(found.len(), 3);
         assert_eq!((found[0].fwmark, found[0].endpoint), (7, None));
         assert_eq!(found[1].endpoint, Some(endpoint("172.16.1.8", 1000)));
@@ -166,6 +229,9 @@ mod tests {
             UDP 2001:0db8:0000:0000:0000:0000:0000:0002 D6D3 2001:0db8:0000:0000:0000:0000:0000:0001 0035 \
             2001:0db8:0000:0000:0000:0000:0000:0003 0035 UDP 299\n";
         let service = endpoint("172.16.1.8", 1000);
+        let entry = |text: &str, client, service| {
+            entry(text.as_bytes(), client, service, later()).expect("read")
+        };
         let found = entry(text, endpoint("172.16.1.2", 54994), service).expect("there");
         assert_eq!(
             (found.state.as_str(), found.expires_s),

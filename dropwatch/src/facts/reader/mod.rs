@@ -245,8 +245,8 @@ fn answer(namespaces: &mut Namespaces, sysctl_files: fn(&str) -> Fact, key: &Fac
             netns,
             client,
             service,
-        } => ipvs::read(namespaces, netns, client, service).map(Fact::Ipvs),
-        FactKey::Queues { netns } => queues::read(namespaces, netns).map(Fact::Queues),
+        } => ipvs::read(namespaces, netns, client, service, until).map(Fact::Ipvs),
+        FactKey::Queues { netns } => queues::read(namespaces, netns, until).map(Fact::Queues),
         FactKey::Ruleset { netns } => ruleset::read(namespaces, netns).map(Fact::Ruleset),
     };
     fact.unwrap_or_else(unknown)

@@ -6,7 +6,8 @@
 use std::collections::HashMap;
 use std::fs;
 use std::io::ErrorKind;
-use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+use std::time::Instant;
 
 use super::netns::Namespaces;
 use super::process;
@@ -22,7 +23,11 @@ const SOCKETS: &str = "/proc/thread-self/net/netlink";
 /// `NETLINK_NETFILTER` (include/uapi/linux/netlink.h).
 const NETFILTER: &str = "12";
 
-pub(super) fn read(namespaces: &mut Namespaces, netns: u32) -> Result<Queues, String> {
+pub(super) fn read(
+    namespaces: &mut Namespaces,
+    netns: u32,
+    until: Instant,
+) -> Result<Queues, String> {
     let file = namespaces.open(netns)?;
     let (text, sockets) = namespaces.inside(netns, &file, || {
         let text = match fs::read_to_string(QUEUES) {
@@ -37,7 +42,7 @@ pub(super) fn read(namespaces: &mut Namespaces, netns: u32) -> Result<Queues, St
         let inodes = inodes(&sockets);
         for queue in &mut queues {
             let inode = inodes.get(&queue.port);
-            queue.holder = inode.and_then(|inode| holder(*inode, queue.port));
+            queue.holder = inode.and_then(|inode| holder(*inode, queue.port, until));
         }
     }
     Ok(Queues { queues })
@@ -83,22 +88,27 @@ fn inodes(text: &str) -> HashMap<u32, u64> {
 
 /// The process that has the socket. The first socket of a process has its pid for a port, so that one is asked
 /// first.
-fn holder(inode: u64, port: u32) -> Option<Process> {
+fn holder(inode: u64, port: u32, until: Instant) -> Option<Process> {
     let all = fs::read_dir("/proc").ok()?.flatten();
     let pids = all.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let socket = format!("socket:[{inode}]");
     std::iter::once(port)
         .chain(pids)
-        .find(|pid| has_socket(*pid, inode))
+        // Not found in time is not found.
+        .take_while(|_| Instant::now() < until)
+        .find(|pid| has_socket(*pid, Path::new(&socket), until))
         .and_then(process::name)
 }
 
-fn has_socket(pid: u32, inode: u64) -> bool {
+/// By what the links say, which asks no file system: a dead one would not answer, and others have the same numbers.
+fn has_socket(pid: u32, socket: &Path, until: Instant) -> bool {
     let Ok(files) = fs::read_dir(format!("/proc/{pid}/fd")) else {
         return false;
     };
     files
         .flatten()
-        .any(|file| fs::metadata(file.path()).is_ok_and(|meta| meta.ino() == inode))
+        .take_while(|_| Instant::now() < until)
+        .any(|file| fs::read_link(file.path()).is_ok_and(|target| target == socket))
 }
 
 #[cfg(test)]
@@ -121,12 +131,23 @@ mod tests {
 
     #[test]
     fn a_socket_leads_to_its_process() {
-        use std::os::fd::AsRawFd as _;
+        use std::os::fd::AsFd as _;
         let socket = std::net::UdpSocket::bind("127.0.0.1:0").expect("a socket");
-        let path = format!("/proc/self/fd/{}", socket.as_raw_fd());
-        let inode = fs::metadata(path).expect("open").ino();
-        let found = holder(inode, u32::MAX).expect("this process");
+        let inode = rustix::fs::fstat(socket.as_fd()).expect("open").st_ino;
+        let later = Instant::now() + std::time::Duration::from_secs(20);
+        let found = holder(inode, u32::MAX, later).expect("this process");
         assert_eq!(found.pid, std::process::id());
-        assert_eq!(holder(u64::MAX, 1), None);
+        assert_eq!(holder(u64::MAX, 1, later), None);
+        assert_eq!(holder(inode, u32::MAX, Instant::now()), None, "no time");
+    }
+
+    #[test]
+    fn a_file_with_the_number_of_a_socket_is_no_socket() {
+        use std::os::unix::fs::MetadataExt as _;
+        let file = fs::File::open(std::env::current_exe().expect("a path")).expect("a file");
+        let inode = file.metadata().expect("open").ino();
+        let later = Instant::now() + std::time::Duration::from_secs(20);
+        let socket = format!("socket:[{inode}]");
+        assert!(!has_socket(std::process::id(), Path::new(&socket), later));
     }
 }
