@@ -1,6 +1,8 @@
 //! Exit codes: a contract with scripts, documented in README and docs/usage.md.
 
-use std::fmt;
+use std::{fmt, io};
+
+use nix::errno::Errno;
 
 use crate::output::sanitize;
 
@@ -47,6 +49,31 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
+/// What a failure is, by the first number of the system in its chain: EPERM is about privileges, others about what this
+/// process or machine has used up, and what is left is `otherwise`.
+#[must_use]
+pub fn class(error: &anyhow::Error, otherwise: Failure) -> Failure {
+    let number = error
+        .chain()
+        .find_map(|e| match e.downcast_ref::<io::Error>() {
+            Some(e) => e.raw_os_error().map(Errno::from_raw),
+            None => e.downcast_ref::<Errno>().copied(),
+        });
+    match number {
+        Some(Errno::EPERM) => Failure::Permission,
+        Some(
+            Errno::EMFILE
+            | Errno::ENFILE
+            | Errno::ENOMEM
+            | Errno::ENOSPC
+            | Errno::EAGAIN
+            | Errno::EINTR
+            | Errno::EIO,
+        ) => Failure::Runtime,
+        _ => otherwise,
+    }
+}
+
 /// Exit code for an error.
 #[must_use]
 pub fn code(error: &anyhow::Error) -> u8 {
@@ -75,5 +102,22 @@ mod tests {
         assert_eq!(code(&error), 3);
         assert_eq!(one_line(&error), "attaching: no CAP_BPF");
         assert_eq!(code(&anyhow::anyhow!("other")), 1);
+    }
+
+    #[test]
+    fn numbers_and_not_words_decide_what_a_failure_is() {
+        let of = |number: Errno| {
+            let error =
+                anyhow::Error::new(io::Error::from(number)).context("not permitted: EMFILE");
+            class(&error, Failure::Unsupported)
+        };
+        assert_eq!(of(Errno::EPERM), Failure::Permission);
+        assert_eq!(of(Errno::EMFILE), Failure::Runtime);
+        assert_eq!(of(Errno::ENOMEM), Failure::Runtime);
+        // EACCES is the verifier's word, EINVAL that of an older kernel.
+        assert_eq!(of(Errno::EACCES), Failure::Unsupported);
+        assert_eq!(of(Errno::EINVAL), Failure::Unsupported);
+        let words = anyhow::anyhow!("Operation not permitted (os error 1)");
+        assert_eq!(class(&words, Failure::Unsupported), Failure::Unsupported);
     }
 }

@@ -2,6 +2,7 @@
 
 use std::{
     io::{self, BufWriter, Stdout},
+    os::unix::net::UnixStream,
     sync::Arc,
     thread,
     time::{Duration, Instant},
@@ -73,12 +74,18 @@ const BATCH: usize = 512;
 /// How long to wait at the end for programs still running on other CPUs.
 const SETTLE: Duration = Duration::from_millis(500);
 
+/// Pairs of descriptors that the runtime and its listening to signals take at most.
+const ROOM: usize = 6;
+
 /// Runs a live session.
 ///
 /// # Errors
 ///
 /// See [`crate::exit::Failure`] for those with an exit code of their own.
 pub fn run(config: &Config) -> Result<()> {
+    // Where there are too few descriptors, the runtime panics.
+    let room: io::Result<Vec<_>> = (0..ROOM).map(|_| UnixStream::pair()).collect();
+    drop(room.context("starting the runtime")?);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

@@ -1,17 +1,17 @@
 //! The way into the kernel: privileges, BTF, symbols, programs.
 
-use std::thread;
+use std::{fs::File, io::ErrorKind, path::Path, thread};
 
 use anyhow::{Context as _, Result};
 use aya::Btf;
 
 use crate::{
     attach::load::{self, Attached, Settings},
-    exit::Failure,
+    exit::{self, Failure},
     ingest::decode::{Decoder, Pending},
     kernel::{
         btf::{KernelBtf, vmlinux_path},
-        caps,
+        caps::Privileges,
         reasons::Reasons,
         symbols::Symbols,
     },
@@ -23,20 +23,9 @@ use crate::{
 ///
 /// [`Failure::Permission`] and [`Failure::Unsupported`], when the drop anchor cannot be attached.
 pub fn open(settings: &Settings) -> Result<(Attached, Decoder)> {
-    let missing = caps::missing();
-    if !missing.is_empty() {
-        return Err(Failure::Permission.because(format!(
-            "attaching eBPF programs needs {}: run as root, or give the binary these capabilities",
-            missing.join(", ")
-        )));
-    }
+    permitted(&Privileges::own())?;
     let path = vmlinux_path();
-    if !path.exists() {
-        return Err(Failure::Unsupported.because(format!(
-            "{} is missing: a kernel with CONFIG_DEBUG_INFO_BTF=y is needed (5.10 or later)",
-            path.display()
-        )));
-    }
+    mounted(&path)?;
     // Two readers of the same BTF: aya needs its own form to name functions to the kernel, and that form
     // does not give out structure members. Side by side they take as long as one. The same thread then
     // reads the symbols: nobody waits for them before the first drop.
@@ -50,7 +39,8 @@ pub fn open(settings: &Settings) -> Result<(Attached, Decoder)> {
             let _ = symbols.set(Symbols::read());
         });
     }
-    let btf = KernelBtf::open(&path).map_err(|e| Failure::Unsupported.because(format!("{e:#}")))?;
+    let btf = KernelBtf::open(&path)
+        .map_err(|e| exit::class(&e, Failure::Unsupported).because(format!("{e:#}")))?;
     let reasons = Reasons::from_btf(&btf);
     // While the other thread is still parsing.
     let prepared = load::prepare(&btf, &reasons, settings)?;
@@ -63,4 +53,47 @@ pub fn open(settings: &Settings) -> Result<(Attached, Decoder)> {
     let attached = load::attach(&btf, &aya_btf, prepared, settings)?;
     log::debug!("attached");
     Ok((attached, Decoder::new(reasons, symbols)))
+}
+
+/// Whether the kernel will let this process attach.
+fn permitted(privileges: &Privileges) -> Result<()> {
+    if privileges.in_user_namespace {
+        return Err(Failure::Permission.because(
+            "attaching eBPF programs needs capabilities outside of any user namespace, where this process is not: run as \
+             root of the machine",
+        ));
+    }
+    let missing = privileges.missing();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    Err(Failure::Permission.because(format!(
+        "attaching eBPF programs needs {}: run as root (with these as file capabilities it attaches, but cannot read rule \
+         sets: `dropwatch doctor` says what else)",
+        missing.join(", ")
+    )))
+}
+
+/// Whether what is read all the time is there.
+fn mounted(btf: &Path) -> Result<()> {
+    if !Path::new("/proc/self").exists() {
+        return Err(Failure::Unsupported.because("/proc is not mounted: facts are read from there"));
+    }
+    let Err(e) = File::open(btf) else {
+        return Ok(());
+    };
+    if e.kind() != ErrorKind::NotFound {
+        let error = anyhow::Error::new(e);
+        return Err(exit::class(&error, Failure::Unsupported)
+            .because(format!("{}: {error}", btf.display())));
+    }
+    if !Path::new("/sys/kernel").exists() {
+        return Err(
+            Failure::Unsupported.because("/sys is not mounted: the kernel's types are there")
+        );
+    }
+    Err(Failure::Unsupported.because(format!(
+        "{} is missing: a kernel with CONFIG_DEBUG_INFO_BTF=y is needed (5.10 or later)",
+        btf.display()
+    )))
 }

@@ -19,7 +19,7 @@ use super::{
     spec::{LOOKUP, Need, Variant},
 };
 use crate::{
-    exit::Failure,
+    exit::{self, Failure},
     kernel::{btf::KernelBtf, caps, reasons::Reasons, symbols},
     model::coverage::{Coverage, ProbeStatus},
 };
@@ -127,7 +127,9 @@ pub fn attach(
         .into_iter()
         .partition(|step| step.probe.need == Need::Required);
     for step in evidence {
-        let (status, variant) = attach_step(&mut ebpf, aya_btf, &step);
+        let Tried {
+            status, variant, ..
+        } = attach_step(&mut ebpf, aya_btf, &step);
         if let (false, Some(module)) = (status.attached, step.module()) {
             late.add(module, step, status.why.filter(|why| !why.is_empty()));
             continue;
@@ -141,12 +143,14 @@ pub fn attach(
     coverage.probes.extend(late.awaited());
     // Last, so that no drop comes before its evidence.
     for step in anchors {
-        let (status, _) = attach_step(&mut ebpf, aya_btf, &step);
+        let Tried {
+            status, failure, ..
+        } = attach_step(&mut ebpf, aya_btf, &step);
         if !status.attached {
             let why = status
                 .why
                 .unwrap_or_else(|| "no way of attaching is known".into());
-            return Err(refusal(&why).because(format!(
+            return Err(failure.because(format!(
                 "attaching to the {} tracepoint: {why}",
                 status.symbol
             )));
@@ -161,16 +165,6 @@ pub fn attach(
     })
 }
 
-/// What a refusal by the kernel means: EPERM is about privileges, all else (EACCES is the verifier's word)
-/// about the kernel.
-fn refusal(text: &str) -> Failure {
-    if text.contains("not permitted") {
-        Failure::Permission
-    } else {
-        Failure::Unsupported
-    }
-}
-
 /// Creates the maps and fills the globals.
 fn create(aya_btf: &Btf, globals: &Globals, ring_bytes: u32) -> Result<Ebpf> {
     EbpfLoader::new()
@@ -181,14 +175,25 @@ fn create(aya_btf: &Btf, globals: &Globals, ring_bytes: u32) -> Result<Ebpf> {
         .map_max_entries(names::EVENTS, ring_bytes)
         .load(OBJECT)
         .map_err(|e| {
-            let text = chain(&anyhow!(e));
-            refusal(&text).because(format!("creating the eBPF maps: {text}"))
+            let error = anyhow!(e);
+            exit::class(&error, Failure::Unsupported)
+                .because(format!("creating the eBPF maps: {}", chain(&error)))
         })
 }
 
+/// What became of a probe.
+struct Tried {
+    status: ProbeStatus,
+    /// The one that is in the kernel.
+    variant: Option<Variant>,
+    /// What it is when none is.
+    failure: Failure,
+}
+
 /// Tries a probe's variants in order.
-fn attach_step(ebpf: &mut Ebpf, btf: &Btf, step: &Step) -> (ProbeStatus, Option<Variant>) {
+fn attach_step(ebpf: &mut Ebpf, btf: &Btf, step: &Step) -> Tried {
     let mut refused: Vec<String> = Vec::new();
+    let mut failure = Failure::Unsupported;
     for variant in &step.variants {
         let on_demand = step.probe.on_demand();
         let attached = load_variant(ebpf, btf, variant).and_then(|()| match on_demand {
@@ -206,10 +211,16 @@ fn attach_step(ebpf: &mut Ebpf, btf: &Btf, step: &Step) -> (ProbeStatus, Option<
                     why: on_demand.map(Into::into),
                     awaits: None,
                 };
-                return (status, Some(*variant));
+                return Tried {
+                    status,
+                    variant: Some(*variant),
+                    failure,
+                };
             }
             Err(e) => {
                 log::debug!("{} {}: {e:#}", step.probe.name, variant.flavour.name());
+                // What one way lacks may be what all lack; that a way is not known here says the least.
+                failure = exit::class(&e, failure);
                 refused.push(format!("{}: {}", variant.flavour.name(), chain(&e)));
             }
         }
@@ -231,7 +242,11 @@ fn attach_step(ebpf: &mut Ebpf, btf: &Btf, step: &Step) -> (ProbeStatus, Option<
         why: Some(refused.join("; ")),
         awaits: None,
     };
-    (status, None)
+    Tried {
+        status,
+        variant: None,
+        failure,
+    }
 }
 
 fn program<'a>(ebpf: &'a mut Ebpf, variant: &Variant) -> Result<&'a mut Program> {

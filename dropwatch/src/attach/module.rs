@@ -116,7 +116,8 @@ impl Modules {
         let mut maps = HashMap::new();
         for (name, map) in ebpf.maps() {
             if let Some(fd) = descriptor(map) {
-                maps.insert(name.to_owned(), fd.try_clone_to_owned()?);
+                let kept = fd.try_clone_to_owned();
+                maps.insert(name.to_owned(), kept.context("keeping hold of the maps")?);
             }
         }
         Ok(Self { maps, globals })

@@ -10,7 +10,7 @@ use crate::{
     facts::reader::ruleset::missing_programs,
     kernel::{
         btf::{KernelBtf, vmlinux_path},
-        caps,
+        caps::{self, Privileges},
         lockdown::{self, Lockdown},
         reasons::Reasons,
         symbols::Symbols,
@@ -69,7 +69,8 @@ fn not_ok(
 /// Everything; `coverage` is what could be attached.
 #[must_use]
 pub fn all(coverage: &Coverage) -> Vec<Check> {
-    let mut checks = vec![privileges(&caps::missing(), caps::is_admin())];
+    let own = Privileges::own();
+    let mut checks = vec![proc(Path::new("/proc/self").exists()), privileges(&own)];
     let btf = KernelBtf::open(&vmlinux_path());
     checks.extend(types(btf.as_ref()));
     checks.extend([
@@ -78,33 +79,62 @@ pub fn all(coverage: &Coverage) -> Vec<Check> {
         modules(btf.as_ref().ok()),
         symbols(),
         cgroup(coverage),
-        rules(&missing_programs()),
+        rules(&missing_programs(), own.children_are_admins),
     ]);
     checks
 }
 
-fn privileges(missing: &[&str], admin: bool) -> Check {
-    let name = "privileges";
-    let enough = "CAP_BPF, CAP_PERFMON, CAP_NET_ADMIN";
-    if missing.is_empty() && admin {
-        return ok(name, enough);
-    }
-    if missing.is_empty() {
-        return not_ok(
-            Level::Warn,
-            name,
-            format!(
-                "{enough}; without CAP_SYS_ADMIN other network namespaces cannot be looked into, and functions of \
-                 modules can be watched by kprobe at most"
-            ),
-            "run as root, or give the binary cap_sys_admin as well",
-        );
+fn proc(mounted: bool) -> Check {
+    let name = "proc";
+    if mounted {
+        return ok(name, "/proc");
     }
     not_ok(
         Level::Bad,
         name,
-        format!("without {}", missing.join(", ")),
-        "run as root, or give the binary these capabilities with setcap",
+        "not mounted: nothing of the system can be read",
+        "mount -t proc proc /proc",
+    )
+}
+
+fn privileges(own: &Privileges) -> Check {
+    let name = "privileges";
+    let enough = "CAP_BPF, CAP_PERFMON, CAP_NET_ADMIN";
+    if own.in_user_namespace {
+        return not_ok(
+            Level::Bad,
+            name,
+            "capabilities of a user namespace, which do not count for attaching",
+            "run as root of the machine, not of a user namespace (unshare -U, a rootless container)",
+        );
+    }
+    let missing = own.missing();
+    if !missing.is_empty() {
+        return not_ok(
+            Level::Bad,
+            name,
+            format!("without {}", missing.join(", ")),
+            "run as root, or with the file capabilities cap_bpf,cap_perfmon,cap_net_admin,cap_sys_admin,cap_sys_ptrace,\
+             cap_syslog=ep, with which rule sets still cannot be read",
+        );
+    }
+    let facts = own.missing_for_facts();
+    if facts.is_empty() {
+        return ok(name, enough);
+    }
+    let without: Vec<String> = facts
+        .iter()
+        .map(|(capability, what)| format!("without {capability} {what}"))
+        .collect();
+    let names: Vec<String> = facts.iter().map(|(name, _)| name.to_lowercase()).collect();
+    not_ok(
+        Level::Warn,
+        name,
+        format!("{enough}; {}", without.join("; ")),
+        format!(
+            "run as root, or give the binary {} as well",
+            names.join(",")
+        ),
     )
 }
 
@@ -223,12 +253,20 @@ fn cgroup(coverage: &Coverage) -> Check {
 }
 
 /// The tools that rule sets are read with.
-fn rules(missing: &[String]) -> Check {
+fn rules(missing: &[String], children_are_admins: bool) -> Check {
     let name = "rule sets";
+    if !children_are_admins {
+        return not_ok(
+            Level::Warn,
+            name,
+            "the programs that read them run without CAP_NET_ADMIN: file capabilities are not passed on",
+            "run as root, or with CAP_NET_ADMIN as an ambient capability (capsh, systemd's AmbientCapabilities=)",
+        );
+    }
     if missing.is_empty() {
         return ok(
             name,
-            "read by nft, iptables-legacy-save, ip6tables-legacy-save",
+            "read by nft, and by the -legacy-save and -nft-save of iptables and ip6tables",
         );
     }
     not_ok(
@@ -248,15 +286,12 @@ mod tests {
 
     #[test]
     fn what_is_wrong_comes_with_advice() {
-        for check in [
-            privileges(&["CAP_BPF"], false),
-            locked(Lockdown::Confidentiality),
-        ] {
+        for check in [proc(false), locked(Lockdown::Confidentiality)] {
             assert_eq!(check.level, Level::Bad);
             assert!(check.advice.is_some());
         }
-        assert_eq!(privileges(&[], false).level, Level::Warn);
-        assert_eq!(privileges(&[], true).level, Level::Ok);
+        assert_eq!(rules(&[], false).level, Level::Warn);
+        assert_eq!(rules(&[], true).level, Level::Ok);
         assert_eq!(locked(Lockdown::Integrity).level, Level::Ok);
     }
 }

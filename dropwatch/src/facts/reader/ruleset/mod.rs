@@ -241,11 +241,12 @@ fn iptables_save(version: &Version, nft: bool) -> Option<PathBuf> {
 /// The programs that are not there of those that rule sets are read with, by the names that they usually have.
 pub fn missing_programs() -> Vec<String> {
     let nft = find("nft").is_none().then(|| "nft".to_owned());
-    let legacy = VERSIONS
-        .iter()
-        .filter(|version| iptables_save(version, false).is_none())
-        .map(|version| format!("{}-legacy-save", version.program));
-    nft.into_iter().chain(legacy).collect()
+    let saves = VERSIONS.iter().flat_map(|version| {
+        let kinds = [(false, "legacy"), (true, "nft")].into_iter();
+        let missing = kinds.filter(|(nft, _)| iptables_save(version, *nft).is_none());
+        missing.map(|(_, kind)| format!("{}-{kind}-save", version.program))
+    });
+    nft.into_iter().chain(saves).collect()
 }
 
 fn not_installed(program: &str) -> String {
