@@ -12,15 +12,16 @@ use anyhow::{Context as _, Result};
 use aya_log::EbpfLogger;
 use tokio::{
     sync::mpsc,
-    time::{MissedTickBehavior, interval, sleep_until},
+    time::{MissedTickBehavior, interval, sleep_until, timeout},
 };
 
 use self::{
+    aside::{ModulesAside, SymbolsAside},
     lookup_watch::LookupWatch,
     losses::Losses,
     ready_file::ReadyFile,
     signals::{Endings, leave_on_second_interrupt},
-    sources::{Sources, baseline},
+    sources::{Baseline, Sources},
 };
 use crate::{
     attach::load::Attached,
@@ -36,12 +37,12 @@ use crate::{
         sysctl_files,
     },
     ingest::{
-        decode::{Decoder, Pending, Undecodable},
+        decode::{Decoder, Undecodable},
         live::Live,
     },
-    kernel::{caps, modules::LoadedModules, symbols::Symbols},
+    kernel::{caps, modules::LoadedModules},
     memory,
-    model::counts::Counted,
+    model::{counts::Counted, coverage::ProbeStatus},
     output::{
         Sink, Start,
         capture::{self, Header},
@@ -54,6 +55,7 @@ use crate::{
     stats::{Counters, Ledger, recursion_misses},
 };
 
+mod aside;
 mod lookup_watch;
 mod losses;
 pub mod open;
@@ -76,6 +78,9 @@ const SETTLE: Duration = Duration::from_millis(500);
 
 /// Pairs of descriptors that the runtime and its listening to signals take at most.
 const ROOM: usize = 6;
+
+/// How long a session that ends at once waits for the names of places.
+const SYMBOLS: Duration = Duration::from_secs(2);
 
 /// Runs a live session.
 ///
@@ -104,7 +109,8 @@ async fn live(config: &Config) -> Result<()> {
         .transpose()?;
     leave_on_second_interrupt(ready_file.as_ref().map(Arc::downgrade).unwrap_or_default())
         .context("listening to signals")?;
-    let (mut attached, mut decoder) = open::open(&config.kernel)?;
+    let mut symbols = SymbolsAside::new();
+    let (mut attached, mut decoder) = open::open(&config.kernel, symbols.listener())?;
     let mut ring = Live::new(&mut attached.ebpf)?;
     let mut counters = Counters::new(&mut attached.ebpf)?;
     // What the programs themselves have to say: only that something which should not happen did.
@@ -136,20 +142,14 @@ async fn live(config: &Config) -> Result<()> {
     }
     session.start(&start);
     selected::look_aside(&config.kernel);
-    if config.explain || config.record.is_some() {
-        baseline(
-            &mut session,
-            &mut sources,
-            &mut answered,
-            [Some(start.netns), config.kernel.netns],
-        )
-        .await?;
-    }
-    if let Some(file) = &ready_file {
-        file.create()?;
-    }
-    log::info!("attached after {:?}", began.elapsed());
-    memory::release();
+    let compared = config.explain || config.record.is_some();
+    let namespaces = [Some(start.netns), config.kernel.netns]
+        .into_iter()
+        .flatten()
+        .filter(|_| compared);
+    let mut baseline = Baseline::ask(&sources, namespaces);
+    let mut ready = false;
+    let mut modules = ModulesAside::new(&attached.late);
 
     let mut watch = LookupWatch::default();
     let mut losses = Losses::default();
@@ -161,26 +161,35 @@ async fn live(config: &Config) -> Result<()> {
     let mut tick = interval(TICK);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     while !session.done() {
+        if !ready && baseline.is_over() {
+            ready = true;
+            if let Some(file) = &ready_file {
+                file.create()?;
+            }
+            log::info!("ready after {:?}", began.elapsed());
+            memory::release();
+        }
         tokio::select! {
             // Facts first: a case that waits is worth more than the next record.
             biased;
             () = endings.recv() => break,
             () = until(deadline) => break,
             Some((key, fact)) = answered.recv() => {
-                session.take(&Event::Fact { time_ns: monotonic_ns(), key, fact });
-                session.flush();
+                if ready || baseline.answered(&sources, &key, &fact) {
+                    session.take(&Event::Fact { time_ns: monotonic_ns(), key, fact });
+                    session.flush();
+                }
             }
+            read = symbols.next() => decoder.take_symbols(read),
+            news = modules.next() => probes(news, &mut session),
             _ = tick.tick() => {
                 words.flush();
                 counters.advance()?;
                 watch.tick(&mut attached, &mut counters)?;
-                let news = attached.late.advance(None);
+                modules.tick();
                 if loaded.changed() {
                     // Functions of modules without a hook free packets too: theirs are the names of rules.
-                    decoder.renew(symbols_aside());
-                }
-                for status in news {
-                    session.take(&Event::Probe { time_ns: monotonic_ns(), status });
+                    symbols.read();
                 }
                 if looked.elapsed() >= LOOK {
                     looked = Instant::now();
@@ -191,8 +200,8 @@ async fn live(config: &Config) -> Result<()> {
                 }
                 session.advance(monotonic_ns());
             }
-            ready = ring.ready() => {
-                ready.context("polling the ring buffer")?;
+            filled = ring.ready(), if decoder.has_symbols() => {
+                filled.context("polling the ring buffer")?;
                 read(&mut ring, &decoder, &mut session);
                 watch.refused(session.refusals(), &mut attached, &mut counters)?;
             }
@@ -201,9 +210,15 @@ async fn live(config: &Config) -> Result<()> {
     }
 
     // Detach, then read what is left: after that the numbers stand still.
+    probes(modules.last().await, &mut session);
     let recursion = recursion_misses(&attached);
     drop(attached);
     log::debug!("detached");
+    if !decoder.has_symbols()
+        && let Ok(read) = timeout(SYMBOLS, symbols.next()).await
+    {
+        decoder.take_symbols(read);
+    }
     settle(&mut ring, &decoder, &mut session, &counters)?;
     log::debug!("the ring buffer is empty");
     last_answers(&mut session, &mut sources, &mut answered).await?;
@@ -222,14 +237,14 @@ async fn live(config: &Config) -> Result<()> {
     session.finish(monotonic_ns(), seconds, ledger, drops)
 }
 
-/// Has the symbols read by a thread of its own: nobody waits for them before the next drop.
-fn symbols_aside() -> Pending<Symbols> {
-    let symbols = Pending::default();
-    let theirs = Pending::clone(&symbols);
-    thread::spawn(move || {
-        let _ = theirs.set(Symbols::read());
-    });
-    symbols
+/// What became of programs for modules.
+fn probes(news: Vec<ProbeStatus>, session: &mut Session) {
+    for status in news {
+        session.take(&Event::Probe {
+            time_ns: monotonic_ns(),
+            status,
+        });
+    }
 }
 
 fn start(attached: &Attached) -> Start {

@@ -8,7 +8,7 @@ use aya::Btf;
 use crate::{
     attach::load::{self, Attached, Settings},
     exit::{self, Failure},
-    ingest::decode::{Decoder, Pending},
+    ingest::decode::Decoder,
     kernel::{
         btf::{KernelBtf, vmlinux_path},
         caps::Privileges,
@@ -17,26 +17,28 @@ use crate::{
     },
 };
 
-/// Reads BTF and attaches everything that this kernel offers.
+/// Reads BTF and attaches everything that this kernel offers. Another thread reads the symbols and gives them to `symbols`.
 ///
 /// # Errors
 ///
 /// [`Failure::Permission`] and [`Failure::Unsupported`], when the drop anchor cannot be attached.
-pub fn open(settings: &Settings) -> Result<(Attached, Decoder)> {
+pub fn open(
+    settings: &Settings,
+    symbols: impl FnOnce(Symbols) + Send + 'static,
+) -> Result<(Attached, Decoder)> {
     permitted(&Privileges::own())?;
     let path = vmlinux_path();
     mounted(&path)?;
     // Two readers of the same BTF: aya needs its own form to name functions to the kernel, and that form
     // does not give out structure members. Side by side they take as long as one. The same thread then
     // reads the symbols: nobody waits for them before the first drop.
-    let symbols = Pending::default();
     let (parsed, theirs) = std::sync::mpsc::channel();
     {
-        let (path, symbols) = (path.clone(), Pending::clone(&symbols));
+        let path = path.clone();
         thread::spawn(move || {
             // Nobody listens when our own reading of BTF failed first.
             let _ = parsed.send(Btf::parse_file(path, aya::Endianness::default()));
-            let _ = symbols.set(Symbols::read());
+            symbols(Symbols::read());
         });
     }
     let btf = KernelBtf::open(&path)
@@ -52,7 +54,7 @@ pub fn open(settings: &Settings) -> Result<(Attached, Decoder)> {
     log::debug!("BTF parsed for the loader");
     let attached = load::attach(&btf, &aya_btf, prepared, settings)?;
     log::debug!("attached");
-    Ok((attached, Decoder::new(reasons, symbols)))
+    Ok((attached, Decoder::new(reasons)))
 }
 
 /// Whether the kernel will let this process attach.

@@ -1,23 +1,19 @@
 //! Where answers come from: the reader of facts, and the follower of connections.
 
-use std::time::Duration;
-
-use anyhow::{Context as _, Result};
-use tokio::{sync::mpsc::UnboundedReceiver, time::timeout};
-
-use crate::{
-    clock::monotonic_ns,
-    event::Event,
-    facts::{
-        Fact, FactKey,
-        reader::{Reader, follow::Follower},
-    },
-    session::Session,
+use std::{
+    collections::HashSet,
+    time::{Duration, Instant},
 };
 
-/// How long the start waits for the counters as they are before the first drop. It takes 1 ms, but the first
-/// question ever makes the kernel load a module.
-const BASELINE: Duration = Duration::from_secs(1);
+use anyhow::{Context as _, Result};
+
+use crate::facts::{
+    Fact, FactKey,
+    reader::{Reader, follow::Follower},
+};
+
+/// How long readiness waits for the counters. It takes 1 ms, but the first question ever makes the kernel load a module.
+const BASELINE: Duration = Duration::from_secs(2);
 
 /// Both.
 pub struct Sources<A> {
@@ -43,37 +39,44 @@ impl<A: FnMut(FactKey, Fact) + Send + 'static> Sources<A> {
     }
 }
 
-/// Reads the conntrack counters of these namespaces, for later ones to be compared with. What is not read in
-/// time is simply not there.
-pub async fn baseline<A: FnMut(FactKey, Fact) + Send + 'static>(
-    session: &mut Session,
-    sources: &mut Sources<A>,
-    answered: &mut UnboundedReceiver<(FactKey, Fact)>,
-    namespaces: [Option<u32>; 2],
-) -> Result<()> {
-    let mut namespaces: Vec<u32> = namespaces.into_iter().flatten().collect();
-    namespaces.dedup();
-    for netns in &namespaces {
-        sources.facts.ask(FactKey::ConntrackStats { netns: *netns });
-    }
-    let mut open = namespaces.len();
-    let mut again = namespaces.len();
-    while open > 0 {
-        let Ok(Some((key, fact))) = timeout(BASELINE, answered.recv()).await else {
-            break;
-        };
-        if again > 0 && matches!(fact, Fact::Unknown { .. }) {
-            // The module took longer than a question may; now it is there.
-            again -= 1;
-            sources.facts.ask(key);
-            continue;
+/// The conntrack counters as they are at the start, for later ones to be compared with. What is not read in time is simply
+/// not there.
+pub struct Baseline {
+    open: HashSet<FactKey>,
+    /// Those that may still be asked once more.
+    again: HashSet<FactKey>,
+    until: Instant,
+}
+
+impl Baseline {
+    /// Asks for them.
+    pub fn ask<A>(sources: &Sources<A>, namespaces: impl IntoIterator<Item = u32>) -> Self {
+        let keys = namespaces
+            .into_iter()
+            .map(|netns| FactKey::ConntrackStats { netns });
+        let open: HashSet<FactKey> = keys.collect();
+        open.iter().for_each(|key| sources.facts.ask(key.clone()));
+        Self {
+            again: open.clone(),
+            open,
+            until: Instant::now() + BASELINE,
         }
-        open -= 1;
-        session.take(&Event::Fact {
-            time_ns: monotonic_ns(),
-            key,
-            fact,
-        });
     }
-    Ok(())
+
+    /// Takes an answer. False when it says nothing and was asked again: the first question ever makes the kernel load a
+    /// module, which takes longer than a question may; then it is there.
+    pub fn answered<A>(&mut self, sources: &Sources<A>, key: &FactKey, fact: &Fact) -> bool {
+        if matches!(fact, Fact::Unknown { .. }) && self.again.remove(key) {
+            sources.facts.ask(key.clone());
+            return false;
+        }
+        self.open.remove(key);
+        true
+    }
+
+    /// Whether nothing more is waited for.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.open.is_empty() || Instant::now() >= self.until
+    }
 }

@@ -143,6 +143,24 @@ impl Late {
         statuses
     }
 
+    /// Whether [`Late::advance`] has something to do: a module came or went. Costs a look at a few paths.
+    #[must_use]
+    pub fn is_due(&self) -> bool {
+        let mut modules = self
+            .entries
+            .chunk_by(|one, other| one.module == other.module);
+        modules.any(|entries| {
+            let present = entries
+                .first()
+                .and_then(|entry| module::presence(entry.module));
+            entries.iter().any(|entry| {
+                let before = entry.state.presence();
+                let moved = before.is_some() && before != present.as_ref();
+                moved || (present.is_some() && entry.state.is_open())
+            })
+        })
+    }
+
     /// What waits for its module.
     pub fn awaited(&self) -> impl Iterator<Item = ProbeStatus> {
         let waiting = self

@@ -1,6 +1,9 @@
 //! Loads the programs that the plan names and attaches them. Dropping [`Attached`] detaches everything.
 
-use std::os::fd::{AsFd as _, AsRawFd as _, RawFd};
+use std::{
+    os::fd::{AsFd as _, AsRawFd as _, RawFd},
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use aya::{
@@ -51,8 +54,8 @@ pub struct Attached {
     pub coverage: Coverage,
     /// The watch on route look-ups, where it could be loaded.
     pub lookups: Option<OnDemand>,
-    /// Programs on functions of modules, and those that wait for their module.
-    pub late: Late,
+    /// Programs on functions of modules, and those that wait for their module. Others load them.
+    pub late: Arc<Mutex<Late>>,
 }
 
 impl Attached {
@@ -63,7 +66,8 @@ impl Attached {
             let fd = program.fd().ok()?.as_fd().as_raw_fd();
             Some((name.to_owned(), fd))
         });
-        of_aya.chain(self.late.programs()).collect()
+        let late = self.late.lock().unwrap_or_else(PoisonError::into_inner);
+        of_aya.chain(late.programs()).collect()
     }
 }
 
@@ -161,7 +165,7 @@ pub fn attach(
         ebpf,
         coverage,
         lookups,
-        late,
+        late: Arc::new(Mutex::new(late)),
     })
 }
 

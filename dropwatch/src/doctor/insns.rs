@@ -1,5 +1,7 @@
 //! How much the verifier had to do for each program.
 
+use std::sync::PoisonError;
+
 use crate::{
     attach::{info::fdinfo, load::Attached, spec::PROBES, spec::Variant},
     kernel::btf::{KernelBtf, vmlinux_path},
@@ -24,8 +26,8 @@ pub fn of(attached: &Attached) -> Insns {
     };
     let verified = |status: &ProbeStatus| {
         let variant = variant(status)?;
-        let modules = attached.late.modules();
-        let prepared = modules.prepare_without_btf(variant.module);
+        let late = attached.late.lock().unwrap_or_else(PoisonError::into_inner);
+        let prepared = late.modules().prepare_without_btf(variant.module);
         let insns = prepared.and_then(|prepared| prepared.verified(variant, &vmlinux));
         if let Err(error) = &insns {
             log::debug!("{}: {error:#}", variant.program);

@@ -99,7 +99,7 @@ pub fn run(args: &Doctor) -> Result<u8> {
         forced: args.force.iter().cloned().collect(),
         ..Settings::default()
     };
-    let opened = open::open(&settings);
+    let opened = open::open(&settings, |_| {});
     let code = match &opened {
         Ok(_) => 0,
         Err(error) => exit::code(error),

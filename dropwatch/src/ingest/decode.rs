@@ -1,7 +1,5 @@
 //! Wire structures to the model: names for numbers, `None` for what was not read.
 
-use std::sync::{Arc, OnceLock};
-
 use dropwatch_common::{
     header::kind,
     record::{
@@ -35,25 +33,36 @@ pub enum Undecodable {
     Other,
 }
 
-/// A value that another thread is at work on.
-pub type Pending<T> = Arc<OnceLock<T>>;
-
 /// Decodes ring-buffer entries of this kernel.
 pub struct Decoder {
     reasons: Reasons,
-    symbols: Pending<Symbols>,
+    /// `None` while they are read for the first time.
+    symbols: Option<Symbols>,
 }
 
 impl Decoder {
-    /// `symbols` may be filled later, in the background; decoding waits for it.
+    /// One that knows no symbols yet.
     #[must_use]
-    pub fn new(reasons: Reasons, symbols: Pending<Symbols>) -> Self {
-        Self { reasons, symbols }
+    pub fn new(reasons: Reasons) -> Self {
+        Self {
+            reasons,
+            symbols: None,
+        }
     }
 
-    /// Takes other symbols: a module was loaded.
-    pub fn renew(&mut self, symbols: Pending<Symbols>) {
-        self.symbols = symbols;
+    /// Whether places have names. Until then it is better to leave entries where they are.
+    #[must_use]
+    pub fn has_symbols(&self) -> bool {
+        self.symbols.is_some()
+    }
+
+    /// Takes the symbols, or others: a module was loaded.
+    pub fn take_symbols(&mut self, symbols: Symbols) {
+        self.symbols = Some(symbols);
+    }
+
+    fn symbol(&self, address: u64) -> Option<(&str, u64)> {
+        self.symbols.as_ref()?.find(address)
     }
 
     /// Decodes an entry.
@@ -146,8 +155,7 @@ impl Decoder {
     /// Names of the functions on a stack, without those of tracing itself, which called us. Frames without a name (those of
     /// eBPF programs may have none) are left out.
     fn stack(&self, frames: &[u64]) -> Vec<String> {
-        let symbols = self.symbols.wait();
-        let names = frames.iter().filter_map(|address| symbols.find(*address));
+        let names = frames.iter().filter_map(|address| self.symbol(*address));
         let own = |(name, _): &(&str, u64)| is_tracing(name);
         names
             .skip_while(own)
@@ -167,7 +175,7 @@ impl Decoder {
     /// An address with its symbol.
     #[must_use]
     pub fn location(&self, address: u64) -> Location {
-        let found = self.symbols.wait().find(address);
+        let found = self.symbol(address);
         Location {
             symbol: found.map(|(symbol, _)| symbol.into()),
             offset: found.map_or(0, |(_, offset)| offset),
