@@ -51,6 +51,36 @@ pub const SCENARIOS: &[Scenario] = &[
         about: "replay of what is no capture: one line, exit code 5",
         run: bad_capture,
     },
+    Scenario {
+        name: "wrong_values",
+        kind: Kind::Scenario,
+        about: "values that cannot be: one line, exit code 2, and no file is touched",
+        run: wrong_values,
+    },
+    Scenario {
+        name: "hangup",
+        kind: Kind::Scenario,
+        about: "the terminal goes away: the books are closed, the ready file is removed",
+        run: hangup,
+    },
+    Scenario {
+        name: "file_limit",
+        kind: Kind::Scenario,
+        about: "a capture that may not grow: the ledger is printed, exit code 1",
+        run: file_limit,
+    },
+    Scenario {
+        name: "user_namespace",
+        kind: Kind::Scenario,
+        about: "root of a user namespace only: one line, exit code 3",
+        run: user_namespace,
+    },
+    Scenario {
+        name: "few_descriptors",
+        kind: Kind::Scenario,
+        about: "twelve descriptors: one line, and not the kernel's fault",
+        run: few_descriptors,
+    },
 ];
 
 const NOBODY: u32 = 65_534;
@@ -147,6 +177,113 @@ fn bad_capture(lab: &Lab) -> Result<()> {
     fs::write(&path, "this is no capture\n\u{0}\n")?;
     let output = limited(Command::new(lab.dropwatch()).arg("replay").arg(&path))?;
     one_line(&output, 5, &["no-capture", "capture"])
+}
+
+fn wrong_values(lab: &Lab) -> Result<()> {
+    let theirs = lab.folder().join("theirs");
+    fs::write(&theirs, "another's\n")?;
+    let file = theirs.display().to_string();
+    let folder = lab.folder().display().to_string();
+    for (arguments, word) in [
+        (&["--duration", "1e300"][..], "--duration"),
+        (&["--duration", "99999999999999999999"], "--duration"),
+        (&["--duration", "nan"], "--duration"),
+        (&["--duration", "-1"], "--duration"),
+        (&["--netns", ""], "--netns"),
+        (&["--netns", "0"], "--netns"),
+        (&["--netns", "1"], "--netns"),
+        (&["--netns", "/etc/passwd"], "--netns"),
+        (&["--netns", "/proc/self/ns/mnt"], "--netns"),
+        (&["--cause", "rp_fliter"], "'rp_filter'"),
+        (&["--ready-file", &file], "--ready-file"),
+        (&["--record", &file, "--ready-file", &file], "same file"),
+        (&["--record", &folder], "--record"),
+    ] {
+        let mut command = lab.command(None, &[])?;
+        command.args(arguments);
+        let output = limited(&mut command)?;
+        // What is opened once everything is attached comes after the start line.
+        let early = Output {
+            stdout: Vec::new(),
+            ..output
+        };
+        one_line(&early, 2, &[word]).with_context(|| format!("{arguments:?}"))?;
+        ensure!(
+            fs::read_to_string(&theirs)? == "another's\n",
+            "{arguments:?} touched another's file"
+        );
+    }
+    Ok(())
+}
+
+fn hangup(lab: &Lab) -> Result<()> {
+    let seed = Seed::build(&Config {
+        device: 1,
+        ..Config::HEALTHY
+    })?;
+    let tracer = lab.explain(Some(&seed.node), &[])?;
+    let flow = Flow::UdpToNode;
+    ensure!(
+        !flow.attempt(&seed)?,
+        "the network is wrong: the packet arrived"
+    );
+    lab.verdict(&tracer, &flow.tuple())?;
+    tracer.signal(Signal::SIGHUP)?;
+    // The ledger adds up, and a replay of the capture says the same.
+    let finished = lab.finish(tracer)?;
+    ensure!(
+        finished.status.success(),
+        "it ended with {}",
+        finished.status
+    );
+    ensure!(
+        !lab.folder().join("ready").exists(),
+        "the ready file was left behind"
+    );
+    Ok(())
+}
+
+fn file_limit(lab: &Lab) -> Result<()> {
+    let capture = lab.folder().join("limited.jsonl");
+    let mut command = Command::new("/bin/sh");
+    // Blocks of 512 bytes.
+    command
+        .args(["-c", "ulimit -f 1; exec \"$0\" \"$@\""])
+        .arg(lab.dropwatch())
+        .args(["--explain", "-o", "json", "--duration", "0.5", "--record"])
+        .arg(&capture);
+    let output = limited(&mut command)?;
+    let printed = String::from_utf8_lossy(&output.stdout).into_owned();
+    ensure!(
+        printed
+            .lines()
+            .last()
+            .is_some_and(|line| line.contains("\"ledger\"")),
+        "no ledger: {printed}"
+    );
+    let wordless = Output {
+        stdout: Vec::new(),
+        ..output
+    };
+    one_line(&wordless, 1, &["capture"])
+}
+
+fn user_namespace(lab: &Lab) -> Result<()> {
+    let mut command = Command::new("unshare");
+    command
+        .args(["-U", "-r"])
+        .arg(lab.dropwatch())
+        .arg("--explain");
+    one_line(&limited(&mut command)?, 3, &["user namespace"])
+}
+
+fn few_descriptors(lab: &Lab) -> Result<()> {
+    let mut command = Command::new("/bin/sh");
+    command
+        .args(["-c", "ulimit -n 12; exec \"$0\" \"$@\""])
+        .arg(lab.dropwatch())
+        .arg("--explain");
+    one_line(&limited(&mut command)?, 1, &["open files"])
 }
 
 fn one_line(output: &Output, code: i32, words: &[&str]) -> Result<()> {
