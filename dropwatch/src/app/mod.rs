@@ -124,6 +124,8 @@ async fn live(config: &Config) -> Result<()> {
     let mut sources = Sources {
         facts: Reader::start(answer.clone(), sysctl_files::answer)
             .context("starting the reader of facts")?,
+        rules: Reader::start(answer.clone(), sysctl_files::answer)
+            .context("starting the reader of rule sets")?,
         follower: Follower::new(answer),
     };
     let mut session = Session::new(

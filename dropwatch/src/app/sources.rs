@@ -1,4 +1,4 @@
-//! Where answers come from: the reader of facts, and the follower of connections.
+//! Where answers come from: the readers of facts, and the follower of connections.
 
 use std::{
     collections::HashSet,
@@ -15,10 +15,12 @@ use crate::facts::{
 /// How long readiness waits for the counters. It takes 1 ms, but the first question ever makes the kernel load a module.
 const BASELINE: Duration = Duration::from_secs(2);
 
-/// Both.
+/// All of them.
 pub struct Sources<A> {
     /// Answers at once.
     pub facts: Reader,
+    /// Runs programs for its answers, for seconds: nothing else waits behind a rule set.
+    pub rules: Reader,
     /// Answers after seconds.
     pub follower: Follower<A>,
 }
@@ -32,6 +34,7 @@ impl<A: FnMut(FactKey, Fact) + Send + 'static> Sources<A> {
                     .follower
                     .follow(key)
                     .context("starting the follower of connections")?,
+                key @ FactKey::Ruleset { .. } => self.rules.ask(key),
                 key => self.facts.ask(key),
             }
         }
