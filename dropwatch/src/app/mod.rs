@@ -32,7 +32,7 @@ use crate::{
     correlate::engine::Engine,
     event::Event,
     facts::{
-        Fact, FactKey,
+        Answer, Fact, FactKey,
         reader::{Reader, follow::Follower},
         sysctl_files,
     },
@@ -118,9 +118,9 @@ async fn live(config: &Config) -> Result<()> {
 
     let clock = Clock::now();
     let start = start(&attached);
-    let (answers, mut answered) = mpsc::unbounded_channel::<(FactKey, Fact)>();
+    let (answers, mut answered) = mpsc::unbounded_channel::<(FactKey, Answer)>();
     // The session may have ended; then nobody wants the answer.
-    let answer = move |key, fact| drop(answers.send((key, fact)));
+    let answer = move |key, answer| drop(answers.send((key, answer)));
     let mut sources = Sources {
         facts: Reader::start(answer.clone(), sysctl_files::answer)
             .context("starting the reader of facts")?,
@@ -176,9 +176,9 @@ async fn live(config: &Config) -> Result<()> {
             biased;
             () = endings.recv() => break,
             () = until(deadline) => break,
-            Some((key, fact)) = answered.recv() => {
-                if ready || baseline.answered(&sources, &key, &fact) {
-                    session.take(&Event::Fact { time_ns: monotonic_ns(), key, fact });
+            Some((key, answer)) = answered.recv() => {
+                if ready || baseline.answered(&sources, &key, &answer) {
+                    session.take(&fact(key, answer));
                     session.flush();
                 }
             }
@@ -237,6 +237,15 @@ async fn live(config: &Config) -> Result<()> {
     // Whole milliseconds: more would be noise, and would not survive a capture to the last digit.
     let seconds = began.elapsed().as_millis() as f64 / 1e3;
     session.finish(monotonic_ns(), seconds, ledger, drops)
+}
+
+/// An answer, as of now.
+fn fact(key: FactKey, answer: Answer) -> Event {
+    Event::Fact {
+        time_ns: monotonic_ns(),
+        key,
+        fact: answer.unwrap_or_else(Fact::from),
+    }
 }
 
 /// What became of programs for modules.
@@ -333,8 +342,8 @@ fn settle(
 /// Gives the last cases a moment for their facts.
 async fn last_answers(
     session: &mut Session,
-    sources: &mut Sources<impl FnMut(FactKey, Fact) + Send + 'static>,
-    answered: &mut mpsc::UnboundedReceiver<(FactKey, Fact)>,
+    sources: &mut Sources<impl FnMut(FactKey, Answer) + Send + 'static>,
+    answered: &mut mpsc::UnboundedReceiver<(FactKey, Answer)>,
 ) -> Result<()> {
     let deadline = tokio::time::Instant::now() + SETTLE;
     loop {
@@ -343,9 +352,7 @@ async fn last_answers(
             return Ok(());
         }
         tokio::select! {
-            Some((key, fact)) = answered.recv() => {
-                session.take(&Event::Fact { time_ns: monotonic_ns(), key, fact });
-            }
+            Some((key, answer)) = answered.recv() => session.take(&fact(key, answer)),
             () = sleep_until(deadline) => return Ok(()),
         }
     }

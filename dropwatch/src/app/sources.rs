@@ -8,7 +8,7 @@ use std::{
 use anyhow::{Context as _, Result};
 
 use crate::facts::{
-    Fact, FactKey,
+    Answer, FactError, FactKey,
     reader::{Reader, follow::Follower},
 };
 
@@ -25,7 +25,7 @@ pub struct Sources<A> {
     pub follower: Follower<A>,
 }
 
-impl<A: FnMut(FactKey, Fact) + Send + 'static> Sources<A> {
+impl<A: FnMut(FactKey, Answer) + Send + 'static> Sources<A> {
     /// Passes questions on; never blocks.
     pub fn ask(&mut self, questions: Vec<FactKey>) -> Result<()> {
         for key in questions {
@@ -68,8 +68,9 @@ impl Baseline {
 
     /// Takes an answer. False when it says nothing and was asked again: the first question ever makes the kernel load a
     /// module, which takes longer than a question may; then it is there.
-    pub fn answered<A>(&mut self, sources: &Sources<A>, key: &FactKey, fact: &Fact) -> bool {
-        if matches!(fact, Fact::Unknown { .. }) && self.again.remove(key) {
+    pub fn answered<A>(&mut self, sources: &Sources<A>, key: &FactKey, answer: &Answer) -> bool {
+        let late = answer.as_ref().is_err_and(FactError::is_for_want_of_time);
+        if late && self.again.remove(key) {
             sources.facts.ask(key.clone());
             return false;
         }

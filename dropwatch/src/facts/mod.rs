@@ -8,10 +8,12 @@ use std::net::Ipv4Addr;
 use serde::{Deserialize, Serialize};
 
 use crate::model::{ipvs::Endpoint, tuple::Tuple};
+pub use error::FactError;
 use ipvs::IpvsState;
 use queues::Queues;
 use ruleset::Ruleset;
 
+pub mod error;
 pub mod ipvs;
 pub mod queues;
 pub mod reader;
@@ -156,6 +158,17 @@ impl FactKey {
             | Self::Ruleset { netns }
             | Self::Followed { netns, .. } => Some(*netns),
             Self::SysctlFiles { .. } => None,
+        }
+    }
+}
+
+/// What comes of a question; what is not known becomes [`Fact::Unknown`] for the judgement.
+pub type Answer = Result<Fact, FactError>;
+
+impl From<FactError> for Fact {
+    fn from(error: FactError) -> Self {
+        Self::Unknown {
+            why: error.to_string(),
         }
     }
 }

@@ -9,6 +9,7 @@ use std::sync::mpsc::channel;
 use std::thread::{Builder, sleep};
 use std::time::{Duration, Instant};
 
+use crate::facts::FactError;
 use rustix::process::{Pid, Signal, kill_process_group};
 
 /// Most that a program may print.
@@ -35,12 +36,13 @@ pub(super) fn output(
     arguments: &[&str],
     limit: Duration,
     until: Instant,
-) -> Result<String, String> {
+) -> Result<String, FactError> {
     let name = program.file_name().unwrap_or_default().to_string_lossy();
     let said = |why: &dyn std::fmt::Display| format!("{name}: {why}");
+    let late = |why: &dyn std::fmt::Display| FactError::TimedOut(said(why));
     let limit = limit.min(until.saturating_duration_since(Instant::now()));
     if limit.is_zero() {
-        return Err(said(&"no time left"));
+        return Err(late(&"no time left"));
     }
     let until = Instant::now() + limit;
     let mut child = Command::new(program)
@@ -54,9 +56,12 @@ pub(super) fn output(
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
-        .map_err(|e| said(&e))?;
+        .map_err(|e| FactError::io(&name, &e))?;
     let slow = || format!("took over {} ms", limit.as_millis());
-    let printed = printed(&mut child, until).map_err(|why| why.unwrap_or_else(slow));
+    let printed = printed(&mut child, until).map_err(|why| match why {
+        Some(why) => FactError::Other(said(&why)),
+        None => late(&slow()),
+    });
     // One that has closed its outputs need not have ended.
     let ended = match &printed {
         Ok(_) => ended(&mut child, until),
@@ -65,11 +70,12 @@ pub(super) fn output(
     if ended.is_none() {
         kill(&mut child);
     }
-    let (out, err) = printed.map_err(|why| said(&why))?;
-    let ended = ended.ok_or_else(|| said(&slow()))?;
+    let (out, err) = printed?;
+    let ended = ended.ok_or_else(|| late(&slow()))?;
     if !ended.success() {
         let line = err.lines().find(|line| !line.trim().is_empty());
-        return Err(line.map_or_else(|| said(&ended), |line| said(&line.trim())));
+        let words = line.map_or_else(|| said(&ended), |line| said(&line.trim()));
+        return Err(words.into());
     }
     Ok(out)
 }
@@ -141,7 +147,7 @@ mod tests {
     fn shell(script: &str, limit: u64) -> Result<String, String> {
         let until = Instant::now() + Duration::from_secs(20);
         let shell = find("sh").expect("a shell");
-        output(&shell, &["-c", script], Duration::from_millis(limit), until)
+        output(&shell, &["-c", script], Duration::from_millis(limit), until).map_err(String::from)
     }
 
     #[test]
@@ -166,7 +172,10 @@ mod tests {
         assert!(before.elapsed() < Duration::from_secs(10));
         let past = Instant::now();
         let result = output(Path::new("/bin/true"), &[], Duration::from_secs(1), past);
-        assert_eq!(result, Err("true: no time left".into()));
+        assert_eq!(
+            result,
+            Err(FactError::TimedOut("true: no time left".into()))
+        );
     }
 
     #[test]

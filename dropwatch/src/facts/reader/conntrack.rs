@@ -6,10 +6,10 @@ use std::time::Instant;
 
 use nix::errno::Errno;
 
-use super::netlink::{CT_GET, Failure, Netlink, Request};
+use super::netlink::{CT_GET, Netlink, Request};
 use super::netns::Namespaces;
 use super::parse::{attribute, attributes};
-use crate::facts::ConntrackEntry;
+use crate::facts::{ConntrackEntry, FactError};
 use crate::model::tuple::Tuple;
 
 pub(super) mod stats;
@@ -66,21 +66,20 @@ pub(super) fn read(
     tuple: &Tuple,
     zone: u16,
     until: Instant,
-) -> Result<ConntrackEntry, String> {
+) -> Result<ConntrackEntry, FactError> {
     let request = question(tuple, zone)?;
     let Some(mut netlink) = open(namespaces, netns, until)? else {
         return Ok(ConntrackEntry::default());
     };
     match netlink.get(&request) {
-        Ok(message) => entry(&message)
-            .ok_or_else(|| Failure::Other(CT_GET, "answer not understood".into()).into()),
+        Ok(message) => entry(&message).ok_or_else(|| {
+            FactError::Malformed("netlink: IPCTNL_MSG_CT_GET: answer not understood".into())
+        }),
         Err(failure) if failure.errno() == Some(Errno::ENOENT) => Ok(ConntrackEntry::default()),
         // Neither a request nor a reply: an ICMP error belongs to the entry of the packet that it quotes.
         Err(failure) if failure.errno() == Some(Errno::EINVAL) && is_icmp(tuple.proto) => {
-            Err(format!(
-                "conntrack keeps no entries for ICMP type {}",
-                tuple.dport >> 8
-            ))
+            let kind = tuple.dport >> 8;
+            Err(format!("conntrack keeps no entries for ICMP type {kind}").into())
         }
         Err(failure) => Err(failure.into()),
     }
@@ -91,14 +90,14 @@ fn open(
     namespaces: &mut Namespaces,
     netns: u32,
     until: Instant,
-) -> Result<Option<Netlink>, String> {
+) -> Result<Option<Netlink>, FactError> {
     let file = namespaces.open(netns)?;
     namespaces.inside(netns, &file, || {
         if !Path::new(LOADED).exists() {
             return Ok(None);
         }
         let netlink = Netlink::open_netfilter(until);
-        netlink.map(Some).map_err(|e| format!("netlink: {e}"))
+        netlink.map(Some).map_err(|e| FactError::io("netlink", &e))
     })
 }
 
@@ -106,7 +105,7 @@ fn is_icmp(proto: u8) -> bool {
     [libc::IPPROTO_ICMP, libc::IPPROTO_ICMPV6].contains(&i32::from(proto))
 }
 
-fn question(tuple: &Tuple, zone: u16) -> Result<Request, String> {
+fn question(tuple: &Tuple, zone: u16) -> Result<Request, FactError> {
     let (family, addresses) = match (tuple.src, tuple.dst) {
         (IpAddr::V4(src), IpAddr::V4(dst)) => (
             libc::AF_INET,

@@ -13,10 +13,10 @@ use std::{
 
 use dropwatch_common::record::ct_insert::status;
 
-use super::{conntrack, netns::Namespaces, unknown};
+use super::{conntrack, netns::Namespaces};
 use crate::{
     clock::monotonic_ns,
-    facts::{ConntrackEntry, Fact, FactKey, Followed},
+    facts::{Answer, ConntrackEntry, Fact, FactKey, Followed},
     model::tuple::Tuple,
 };
 
@@ -37,7 +37,7 @@ pub struct Follower<A> {
     flows: Option<Sender<FactKey>>,
 }
 
-impl<A: FnMut(FactKey, Fact) + Send + 'static> Follower<A> {
+impl<A: FnMut(FactKey, Answer) + Send + 'static> Follower<A> {
     /// A follower; `answers` is called on its thread for each answer.
     #[must_use]
     pub fn new(answers: A) -> Self {
@@ -79,7 +79,7 @@ struct Flow {
 fn run(
     namespaces: &mut Namespaces,
     new: &Receiver<FactKey>,
-    answers: &mut impl FnMut(FactKey, Fact),
+    answers: &mut impl FnMut(FactKey, Answer),
 ) {
     let mut flows: Vec<Flow> = Vec::new();
     let mut next = Instant::now();
@@ -106,10 +106,10 @@ fn run(
                 early -= 1;
                 return true;
             }
-            let Some(fact) = look(namespaces, flow) else {
+            let Some(answer) = look(namespaces, flow) else {
                 return true;
             };
-            answers(flow.key.clone(), fact);
+            answers(flow.key.clone(), answer);
             false
         });
     }
@@ -126,7 +126,7 @@ fn flow(key: FactKey) -> Option<Flow> {
 }
 
 /// Asks conntrack once; `None` while there is nothing to tell.
-fn look(namespaces: &mut Namespaces, flow: &mut Flow) -> Option<Fact> {
+fn look(namespaces: &mut Namespaces, flow: &mut Flow) -> Option<Answer> {
     let FactKey::Followed {
         netns,
         tuple,
@@ -134,13 +134,14 @@ fn look(namespaces: &mut Namespaces, flow: &mut Flow) -> Option<Fact> {
         from_ns,
     } = flow.key
     else {
-        return Some(unknown("no connection".into()));
+        return Some(Err("no connection".into()));
     };
     let until = Instant::now() + QUESTION_LIMIT;
     let asked_ns = monotonic_ns();
     match conntrack::read(namespaces, netns, &tuple, zone, until) {
-        Ok(entry) => outcome(&entry, &tuple, from_ns, flow, asked_ns).map(Fact::Followed),
-        Err(why) => Some(unknown(why)),
+        Ok(entry) => outcome(&entry, &tuple, from_ns, flow, asked_ns)
+            .map(|followed| Ok(Fact::Followed(followed))),
+        Err(why) => Some(Err(why)),
     }
 }
 
@@ -249,7 +250,7 @@ mod tests {
         follower.follow(key.clone()).expect("a thread");
         let (asked, fact) = told.recv_timeout(Duration::from_secs(5)).expect("answered");
         assert_eq!(asked, key);
-        assert!(matches!(fact, Fact::Unknown { .. }), "{fact:?}");
+        assert!(fact.is_err(), "{fact:?}");
         drop(follower);
         assert!(told.recv_timeout(Duration::from_secs(5)).is_err(), "ended");
     }

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use super::link::device_name;
 use super::netns::Namespaces;
-use crate::facts::Groups;
+use crate::facts::{FactError, Groups};
 
 /// Of the thread that looks: `/proc/net` is that of the process.
 const FILE: &str = "/proc/thread-self/net/igmp";
@@ -16,18 +16,18 @@ pub(super) fn read(
     netns: u32,
     ifindex: u32,
     until: Instant,
-) -> Result<Groups, String> {
+) -> Result<Groups, FactError> {
     let mut netlink = namespaces.netlink(netns, until)?;
     let name = device_name(&mut netlink, ifindex);
     let file = namespaces.open(netns)?;
     let (text, routed) = namespaces.inside(netns, &file, || {
-        let text = fs::read_to_string(FILE).map_err(|e| format!("{FILE}: {e}"))?;
+        let text = fs::read_to_string(FILE).map_err(|e| FactError::io(FILE, &e))?;
         let is_on = |name: &str| {
             let path = format!("/proc/sys/net/ipv4/conf/{name}/mc_forwarding");
             // Absent on kernels without multicast routing.
             fs::read_to_string(path).is_ok_and(|text| text.trim() != "0")
         };
-        Ok((text, is_on("all") || name.as_deref().is_some_and(is_on)))
+        Ok::<_, FactError>((text, is_on("all") || name.as_deref().is_some_and(is_on)))
     })?;
     Ok(Groups {
         joined: joined(&text, ifindex),

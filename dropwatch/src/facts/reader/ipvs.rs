@@ -10,6 +10,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use super::netns::Namespaces;
+use crate::facts::FactError;
 use crate::facts::ipvs::{IpvsDestination, IpvsEntry, IpvsService, IpvsState};
 use crate::model::ipvs::Endpoint;
 
@@ -25,24 +26,23 @@ pub(super) fn read(
     client: Endpoint,
     service: Endpoint,
     until: Instant,
-) -> Result<IpvsState, String> {
+) -> Result<IpvsState, FactError> {
     let file = namespaces.open(netns)?;
     namespaces.inside(netns, &file, || {
-        let read = |path: &str| fs::read_to_string(path).map_err(|e| format!("{path}: {e}"));
+        let read = |path: &str| fs::read_to_string(path).map_err(|e| FactError::io(path, &e));
         // Without IPVS there are no services.
         if !Path::new(SERVICES).exists() {
             return Ok(IpvsState::default());
         }
-        let open = |path: &str| File::open(path).map_err(|e| format!("{path}: {e}"));
+        let open = |path: &str| File::open(path).map_err(|e| FactError::io(path, &e));
         let value = read(SYSCTL)?;
         let services = BufReader::new(open(SERVICES)?);
         // A director has a million connections.
         let connections = BufReader::with_capacity(1 << 16, open(CONNECTIONS)?);
         Ok(IpvsState {
             conntrack: value.trim().parse().ok(),
-            services: self::services(services, until).map_err(|e| format!("{SERVICES}: {e}"))?,
-            entry: entry(connections, client, service, until)
-                .map_err(|e| format!("{CONNECTIONS}: {e}"))?,
+            services: self::services(services, until).map_err(|e| e.of(SERVICES))?,
+            entry: entry(connections, client, service, until).map_err(|e| e.of(CONNECTIONS))?,
         })
     })
 }
@@ -55,14 +55,19 @@ fn find_line<T>(
     mut lines: impl BufRead,
     until: Instant,
     mut take: impl FnMut(&str) -> Option<T>,
-) -> Result<Option<T>, String> {
+) -> Result<Option<T>, FactError> {
     let mut line = String::new();
     for number in 0usize.. {
         if number.is_multiple_of(A_FEW) && Instant::now() >= until {
-            return Err(format!("not read in time, {number} lines were"));
+            let words = format!("not read in time, {number} lines were");
+            return Err(FactError::TimedOut(words));
         }
         line.clear();
-        if lines.read_line(&mut line).map_err(|e| e.to_string())? == 0 {
+        if lines
+            .read_line(&mut line)
+            .map_err(|e| FactError::io("reading", &e))?
+            == 0
+        {
             break;
         }
         if let Some(taken) = take(&line) {
@@ -77,7 +82,7 @@ const MOST_KEPT: usize = 65_536;
 
 /// Lines such as `TCP  AC100108:03E8 rr` and `FWM  00000001 rr persistent 360`; each with its real servers behind it:
 /// `-> AC100108:03E9 Masq 1 0 0`.
-fn services(text: impl BufRead, until: Instant) -> Result<Vec<IpvsService>, String> {
+fn services(text: impl BufRead, until: Instant) -> Result<Vec<IpvsService>, FactError> {
     let mut found: Vec<IpvsService> = Vec::new();
     let mut room = MOST_KEPT;
     let too_many = find_line(text, until, |line| {
@@ -92,7 +97,7 @@ fn services(text: impl BufRead, until: Instant) -> Result<Vec<IpvsService>, Stri
         (room == 0).then_some(())
     })?;
     match too_many {
-        Some(()) => Err(format!("over {MOST_KEPT} services and real servers")),
+        Some(()) => Err(format!("over {MOST_KEPT} services and real servers").into()),
         None => Ok(found),
     }
 }
@@ -131,7 +136,7 @@ fn entry(
     client: Endpoint,
     service: Endpoint,
     until: Instant,
-) -> Result<Option<IpvsEntry>, String> {
+) -> Result<Option<IpvsEntry>, FactError> {
     find_line(text, until, |line| {
         let mut words = line.split_whitespace().skip(1);
         let mut endpoint = || hex_endpoint(words.next()?, words.next()?);
@@ -177,7 +182,7 @@ mod tests {
         let soon = Instant::now() + std::time::Duration::from_millis(10);
         let place = endpoint("172.16.1.8", 1000);
         let why = entry(endless, place, place, soon).expect_err("endless");
-        assert!(why.starts_with("not read in time"), "{why}");
+        assert!(why.is_for_want_of_time(), "{why}");
     }
 
     /// As 6.12 prints it.

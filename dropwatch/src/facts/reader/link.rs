@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::netlink::{Failure, GETADDR, GETLINK, GETNSID, Netlink, Request};
 use super::netns::Namespaces;
 use super::parse::{Device, attributes, cidr, number, number_at};
-use crate::facts::{Link, Peer};
+use crate::facts::{FactError, Link, Peer};
 
 /// Leaves out the statistics.
 const RTEXT_FILTER_SKIP_STATS: u32 = 8;
@@ -22,7 +22,7 @@ pub(super) fn read(
     netns: u32,
     ifindex: u32,
     until: Instant,
-) -> Result<Link, String> {
+) -> Result<Link, FactError> {
     let mut here = namespaces.netlink(netns, until)?;
     let device = device(&mut here, ifindex, None)?;
     let ipv4 = addresses(&mut here, ifindex)?;

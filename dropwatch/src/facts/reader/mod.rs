@@ -2,7 +2,7 @@
 //!
 //! The thread enters the network namespace asked about just long enough to open a netlink socket there
 //! (or to read `/proc/sys/net`), and leaves it again: it keeps no namespace alive. Nothing is written.
-//! Every failure is an answer, [`Fact::Unknown`] with the reason.
+//! Every failure is an answer, a [`super::FactError`] with the reason.
 
 pub(crate) mod child;
 mod conntrack;
@@ -34,7 +34,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
-use super::{Fact, FactKey};
+use super::{Answer, Fact, FactKey};
 use netns::Namespaces;
 #[cfg(test)]
 pub use ruleset::samples;
@@ -42,7 +42,7 @@ pub use ruleset::samples;
 /// Longest that one question may take; [`ruleset`], which runs other programs, has a limit of its own.
 const QUESTION_LIMIT: Duration = Duration::from_millis(300);
 
-/// Most questions that wait; what comes on top is answered with [`Fact::Unknown`].
+/// Most questions that wait; what comes on top is answered with that.
 const MOST_WAITING: usize = 4096;
 
 /// Longest that dropping the [`Reader`] waits for a question that is being answered.
@@ -133,7 +133,7 @@ impl Reader {
     ///
     /// When the caller's own namespace cannot be opened or the thread cannot be started.
     pub fn start(
-        mut answers: impl FnMut(FactKey, Fact) + Send + 'static,
+        mut answers: impl FnMut(FactKey, Answer) + Send + 'static,
         sysctl_files: fn(&str) -> Fact,
     ) -> io::Result<Self> {
         let mut namespaces = Namespaces::new()?;
@@ -143,16 +143,17 @@ impl Reader {
         let thread = Builder::new().name("facts".into()).spawn(move || {
             let _end = end;
             while let Some(job) = theirs.next() {
-                let (key, fact) = match job {
+                let (key, answer) = match job {
                     Job::Answer(key) => {
-                        let fact = answer(&mut namespaces, sysctl_files, &key);
-                        (key, fact)
+                        let answer = answer(&mut namespaces, sysctl_files, &key);
+                        (key, answer)
                     }
                     Job::Refuse(key) => {
-                        (key, unknown(format!("over {MOST_WAITING} questions wait")))
+                        let why = format!("over {MOST_WAITING} questions wait");
+                        (key, Err(why.into()))
                     }
                 };
-                answers(key, fact);
+                answers(key, answer);
             }
         })?;
         Ok(Self {
@@ -187,16 +188,12 @@ impl Drop for Reader {
     }
 }
 
-fn unknown(why: String) -> Fact {
-    Fact::Unknown { why }
-}
-
-fn answer(namespaces: &mut Namespaces, sysctl_files: fn(&str) -> Fact, key: &FactKey) -> Fact {
+fn answer(namespaces: &mut Namespaces, sysctl_files: fn(&str) -> Fact, key: &FactKey) -> Answer {
     let until = Instant::now() + QUESTION_LIMIT;
-    let fact = match *key {
+    match *key {
         FactKey::Netns { netns } => namespaces.describe(netns).map(Fact::Netns),
         FactKey::RpFilter { netns } => {
-            rp_filter::read(namespaces, netns, until).map(Fact::RpFilter)
+            Ok(Fact::RpFilter(rp_filter::read(namespaces, netns, until)?))
         }
         FactKey::Link { netns, ifindex } => {
             link::read(namespaces, netns, ifindex, until).map(Fact::Link)
@@ -217,7 +214,7 @@ fn answer(namespaces: &mut Namespaces, sysctl_files: fn(&str) -> Fact, key: &Fac
                 oif,
                 ..route::Flow::default()
             };
-            route::read(namespaces, netns, flow, until).map(Fact::Route)
+            Ok(Fact::Route(route::read(namespaces, netns, flow, until)?))
         }
         FactKey::Owner { netns, address } => {
             owner::read(namespaces, netns, address, until).map(Fact::Owner)
@@ -230,9 +227,9 @@ fn answer(namespaces: &mut Namespaces, sysctl_files: fn(&str) -> Fact, key: &Fac
         FactKey::Groups { netns, ifindex } => {
             groups::read(namespaces, netns, ifindex, until).map(Fact::Groups)
         }
-        FactKey::DefaultRoutes { netns } => {
-            route::defaults(namespaces, netns, until).map(Fact::DefaultRoutes)
-        }
+        FactKey::DefaultRoutes { netns } => Ok(Fact::DefaultRoutes(route::defaults(
+            namespaces, netns, until,
+        )?)),
         FactKey::SysctlFiles { ref device } => Ok(sysctl_files(device)),
         FactKey::Conntrack { netns, tuple, zone } => {
             conntrack::read(namespaces, netns, &tuple, zone, until).map(Fact::Conntrack)
@@ -248,8 +245,7 @@ fn answer(namespaces: &mut Namespaces, sysctl_files: fn(&str) -> Fact, key: &Fac
         } => ipvs::read(namespaces, netns, client, service, until).map(Fact::Ipvs),
         FactKey::Queues { netns } => queues::read(namespaces, netns, until).map(Fact::Queues),
         FactKey::Ruleset { netns } => ruleset::read(namespaces, netns).map(Fact::Ruleset),
-    };
-    fact.unwrap_or_else(unknown)
+    }
 }
 
 #[cfg(test)]
@@ -286,7 +282,8 @@ mod tests {
     #[test]
     fn every_question_is_answered_in_order_and_drop_stops() {
         let (tell, told) = channel();
-        let files = |device: &str| unknown(format!("files of {device}"));
+        let files =
+            |device: &str| Fact::from(crate::facts::FactError::from(format!("files of {device}")));
         let reader = Reader::start(move |k, f| tell.send((k, f)).expect("heard"), files)
             .expect("the own namespace can be opened");
         reader.ask(FactKey::SysctlFiles {
@@ -294,13 +291,11 @@ mod tests {
         });
         reader.ask(key(1));
         let (_, first) = told.recv_timeout(Duration::from_secs(5)).expect("answered");
-        assert_eq!(first, unknown("files of eth0".into()));
+        assert_eq!(first, Ok(files("eth0")));
         let (asked, second) = told.recv_timeout(Duration::from_secs(5)).expect("answered");
         assert_eq!(asked, key(1));
-        let Fact::Unknown { why } = second else {
-            panic!("{second:?}")
-        };
-        assert!(why.starts_with("netns 1 has no "), "{why}");
+        let why = second.expect_err("no such namespace");
+        assert!(why.to_string().starts_with("netns 1 has no "), "{why}");
         let before = Instant::now();
         drop(reader);
         assert!(before.elapsed() < Duration::from_millis(500));

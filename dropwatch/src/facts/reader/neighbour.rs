@@ -8,7 +8,7 @@ use nix::errno::Errno;
 use super::netlink::{GETNEIGH, Request};
 use super::netns::Namespaces;
 use super::parse::attributes;
-use crate::facts::Neighbour;
+use crate::facts::{FactError, Neighbour};
 
 const NDA_DST: u16 = 1;
 const NDA_LLADDR: u16 = 2;
@@ -23,7 +23,7 @@ pub(super) fn read(
     ifindex: u32,
     address: Ipv4Addr,
     until: Instant,
-) -> Result<Neighbour, String> {
+) -> Result<Neighbour, FactError> {
     let mut netlink = namespaces.netlink(netns, until)?;
     let mut header = [0; HEADER];
     header[0] = 2;

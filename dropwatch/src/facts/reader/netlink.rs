@@ -14,6 +14,7 @@ use netlink_sys::{Socket, SocketAddr};
 use nix::errno::Errno;
 
 use super::parse::attribute;
+use crate::facts::FactError;
 
 /// Room for one datagram; the kernel fills dumps up to this.
 const DATAGRAM: usize = 32 * 1024;
@@ -24,6 +25,8 @@ const HEADER: usize = 16;
 pub(super) enum Failure {
     /// The kernel answered with this error.
     Refused(Command, Errno),
+    /// There was no answer in time.
+    Late(Command),
     /// Anything else, in words.
     Other(Command, String),
 }
@@ -33,7 +36,7 @@ impl Failure {
     pub(super) fn errno(&self) -> Option<Errno> {
         match self {
             Self::Refused(_, errno) => Some(*errno),
-            Self::Other(..) => None,
+            Self::Late(_) | Self::Other(..) => None,
         }
     }
 }
@@ -42,7 +45,20 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Refused(command, errno) => write!(f, "netlink: {}: {}", command.0, errno.desc()),
+            Self::Late(command) => write!(f, "netlink: {}: took too long", command.0),
             Self::Other(command, why) => write!(f, "netlink: {}: {why}", command.0),
+        }
+    }
+}
+
+impl From<Failure> for FactError {
+    fn from(failure: Failure) -> Self {
+        let words = failure.to_string();
+        match failure {
+            Failure::Refused(_, Errno::EPERM | Errno::EACCES) => Self::NotPermitted(words),
+            Failure::Refused(_, Errno::ENOENT | Errno::ENODEV | Errno::ESRCH) => Self::Gone(words),
+            Failure::Late(_) => Self::TimedOut(words),
+            Failure::Refused(..) | Failure::Other(..) => Self::Other(words),
         }
     }
 }
@@ -219,7 +235,7 @@ impl Netlink {
         loop {
             let left = self.until.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                return Err(Failure::Other(command, "took too long".into()));
+                return Err(Failure::Late(command));
             }
             let set = self.timer.set_read_timeout(Some(left));
             set.map_err(|e| self.failed(command, &e))?;
@@ -239,7 +255,7 @@ impl Netlink {
 
     fn failed(&self, command: Command, error: &io::Error) -> Failure {
         match error.kind() {
-            io::ErrorKind::WouldBlock => Failure::Other(command, "took too long".into()),
+            io::ErrorKind::WouldBlock => Failure::Late(command),
             _ => Failure::Other(command, error.to_string()),
         }
     }

@@ -7,13 +7,14 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use nix::errno::Errno;
 use nix::sched::{CloneFlags, setns};
 
 use super::netlink::Netlink;
 use super::places::{Named, Names, mounted, process_path};
 use super::pod;
 use super::process::Processes;
-use crate::facts::Netns;
+use crate::facts::{FactError, Netns};
 
 /// Most paths remembered.
 const MOST_PATHS: usize = 1024;
@@ -53,9 +54,12 @@ impl Namespaces {
     }
 
     /// Opens the namespace with this inode number.
-    pub(super) fn open(&mut self, inode: u32) -> Result<File, String> {
+    pub(super) fn open(&mut self, inode: u32) -> Result<File, FactError> {
         if inode == self.own_inode {
-            return self.own.try_clone().map_err(|e| format!("own netns: {e}"));
+            return self
+                .own
+                .try_clone()
+                .map_err(|e| FactError::io("own netns", &e));
         }
         if let Some(path) = self.paths.get(&inode) {
             if let Ok(Some(file)) = self.open_at(path, inode) {
@@ -73,7 +77,8 @@ impl Namespaces {
                 }
                 Ok(None) => {}
                 Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {
-                    denied.get_or_insert(format!("netns {inode}: {}: {e}", path.display()));
+                    let what = format!("netns {inode}: {}", path.display());
+                    denied.get_or_insert(FactError::io(what, &e));
                 }
                 Err(_) => {}
             }
@@ -106,13 +111,15 @@ impl Namespaces {
         }
     }
 
-    fn nowhere(&self, inode: u32) -> String {
+    fn nowhere(&self, inode: u32) -> FactError {
         match self.processes.hidden() {
-            0 => format!("netns {inode} has no process and no name under /run/netns"),
-            hidden => format!(
+            0 => FactError::Gone(format!(
+                "netns {inode} has no process and no name under /run/netns"
+            )),
+            hidden => FactError::NotPermitted(format!(
                 "netns {inode} has no name under /run/netns and no process in sight; {hidden} may \
                  not be looked at (needs CAP_SYS_PTRACE)"
-            ),
+            )),
         }
     }
 
@@ -162,24 +169,29 @@ impl Namespaces {
     }
 
     /// Opens a netlink socket in the namespace. It stays there when the thread has left.
-    pub(super) fn netlink(&mut self, inode: u32, until: Instant) -> Result<Netlink, String> {
+    pub(super) fn netlink(&mut self, inode: u32, until: Instant) -> Result<Netlink, FactError> {
         let file = self.open(inode)?;
         self.inside(inode, &file, || {
-            Netlink::open(until).map_err(|e| format!("netlink: {e}"))
+            Netlink::open(until).map_err(|e| FactError::io("netlink", &e))
         })
     }
 
     /// Does `work` in the namespace.
-    pub(super) fn inside<T>(
+    pub(super) fn inside<T, E: From<FactError>>(
         &mut self,
         inode: u32,
         file: &File,
-        work: impl FnOnce() -> Result<T, String>,
-    ) -> Result<T, String> {
+        work: impl FnOnce() -> Result<T, E>,
+    ) -> Result<T, E> {
         let moves = inode != self.own_inode || self.astray;
         if moves {
-            setns(file, CloneFlags::CLONE_NEWNET)
-                .map_err(|e| format!("netns {inode} cannot be entered: {}", e.desc()))?;
+            setns(file, CloneFlags::CLONE_NEWNET).map_err(|e| {
+                let words = format!("netns {inode} cannot be entered: {}", e.desc());
+                match e {
+                    Errno::EPERM => FactError::NotPermitted(words),
+                    _ => FactError::Other(words),
+                }
+            })?;
         }
         let result = work();
         if moves && inode != self.own_inode {
@@ -191,7 +203,7 @@ impl Namespaces {
     }
 
     /// Who and what the namespace is.
-    pub(super) fn describe(&mut self, inode: u32) -> Result<Netns, String> {
+    pub(super) fn describe(&mut self, inode: u32) -> Result<Netns, FactError> {
         let named = self.names.find(inode);
         let members = self.processes.members(inode, Netns::MOST_PROCESSES);
         let own = inode == self.own_inode;
@@ -237,7 +249,8 @@ mod tests {
         let mut namespaces = Namespaces::new().expect("own namespace");
         let own = namespaces.own_inode;
         let file = namespaces.open(own).expect("own");
-        assert_eq!(namespaces.inside(own, &file, || Ok(7)), Ok(7));
+        let seven: Result<i32, FactError> = namespaces.inside(own, &file, || Ok(7));
+        assert_eq!(seven, Ok(7));
         let netns = namespaces.describe(own).expect("own");
         assert!(netns.own && netns.process_count > 0 && netns.pod.is_none());
         assert!(namespaces.all(own, false).iter().all(|&inode| inode != own));
@@ -255,7 +268,7 @@ mod tests {
         let why = namespaces
             .open(1)
             .expect_err("the inode number is another's");
-        assert!(why.starts_with("netns 1 has no "), "{why}");
+        assert!(why.to_string().starts_with("netns 1 has no "), "{why}");
         assert!(!namespaces.paths.contains_key(&1));
     }
 }

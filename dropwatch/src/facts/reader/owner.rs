@@ -9,7 +9,7 @@ use super::netlink::{GETADDR, Request};
 use super::netns::Namespaces;
 use super::parse::cidr;
 use super::rules::{self, Rule};
-use crate::facts::Owner;
+use crate::facts::{FactError, Owner};
 
 /// Made by the kernel with an address (include/uapi/linux/rtnetlink.h).
 const RTPROT_KERNEL: u8 = 2;
@@ -19,7 +19,7 @@ pub(super) fn read(
     netns: u32,
     address: Ipv4Addr,
     until: Instant,
-) -> Result<Owner, String> {
+) -> Result<Owner, FactError> {
     let mut netlink = namespaces.netlink(netns, until)?;
     let mut owner = None;
     netlink.dump(

@@ -12,7 +12,7 @@ use std::time::Instant;
 use super::netns::Namespaces;
 use super::process;
 use crate::facts::{
-    Process,
+    FactError, Process,
     queues::{Queue, Queues},
 };
 
@@ -27,15 +27,15 @@ pub(super) fn read(
     namespaces: &mut Namespaces,
     netns: u32,
     until: Instant,
-) -> Result<Queues, String> {
+) -> Result<Queues, FactError> {
     let file = namespaces.open(netns)?;
     let (text, sockets) = namespaces.inside(netns, &file, || {
         let text = match fs::read_to_string(QUEUES) {
             Err(e) if e.kind() == ErrorKind::NotFound => String::new(),
-            read => read.map_err(|e| format!("{QUEUES}: {e}"))?,
+            read => read.map_err(|e| FactError::io(QUEUES, &e))?,
         };
         // Without it the queues lack their holders only.
-        Ok((text, fs::read_to_string(SOCKETS).unwrap_or_default()))
+        Ok::<_, FactError>((text, fs::read_to_string(SOCKETS).unwrap_or_default()))
     })?;
     let mut queues: Vec<Queue> = text.lines().filter_map(queue).collect();
     if !queues.is_empty() {

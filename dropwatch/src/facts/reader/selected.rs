@@ -10,6 +10,7 @@ use rustix::fs::statfs;
 use super::netns::Namespaces;
 use super::parse::mounted_namespaces;
 use super::process::inode;
+use crate::facts::FactError;
 
 /// `NSFS_MAGIC` (include/uapi/linux/magic.h).
 const NSFS: u64 = 0x6e73_6673;
@@ -52,7 +53,7 @@ pub fn absent(netns: Option<u32>, dev: Option<&str>) -> Option<String> {
     if let Some(netns) = netns
         && let Err(why) = namespaces.open(netns)
     {
-        return Some(why);
+        return Some(why.to_string());
     }
     let pattern = dev?;
     let until = Instant::now() + LIMIT;
@@ -64,7 +65,8 @@ pub fn absent(netns: Option<u32>, dev: Option<&str>) -> Option<String> {
         }
         let file = namespaces.open(candidate).ok()?;
         let devices = namespaces.inside(candidate, &file, || {
-            fs::read_to_string("/proc/thread-self/net/dev").map_err(|e| e.to_string())
+            let path = "/proc/thread-self/net/dev";
+            fs::read_to_string(path).map_err(|e| FactError::io(path, &e))
         });
         if devices
             .ok()?

@@ -7,7 +7,7 @@ use super::super::netlink::{CT_GET_STATS, CT_GET_STATS_CPU, Request};
 use super::super::netns::Namespaces;
 use super::super::parse::attributes;
 use super::{HEADER, be32, open};
-use crate::facts::{ConntrackStats, ConntrackTimeouts};
+use crate::facts::{ConntrackStats, ConntrackTimeouts, FactError};
 
 const CTA_STATS_INSERT_FAILED: u16 = 9;
 const CTA_STATS_DROP: u16 = 10;
@@ -21,9 +21,9 @@ pub(in super::super) fn read(
     namespaces: &mut Namespaces,
     netns: u32,
     until: Instant,
-) -> Result<ConntrackStats, String> {
+) -> Result<ConntrackStats, FactError> {
     let Some(mut netlink) = open(namespaces, netns, until)? else {
-        return Err("conntrack is not loaded".into());
+        return Err(FactError::Gone("conntrack is not loaded".into()));
     };
     let mut stats = ConntrackStats::default();
     netlink.dump(&Request::new(CT_GET_STATS_CPU, &[0; HEADER]), |message| {
@@ -35,7 +35,7 @@ pub(in super::super) fn read(
     }
     let file = namespaces.open(netns);
     stats.timeouts = file
-        .and_then(|file| namespaces.inside(netns, &file, || Ok(timeouts())))
+        .and_then(|file| namespaces.inside(netns, &file, || Ok::<_, FactError>(timeouts())))
         .ok();
     Ok(stats)
 }

@@ -26,6 +26,7 @@ use super::child::{find, output};
 use super::netlink::Netlink;
 use super::netns::Namespaces;
 use super::rules;
+use crate::facts::FactError;
 use crate::facts::ruleset::{Backend, Chain, Family, Ruleset, Subsystem, Unreadable};
 use iptables::Owner;
 use tables::{Table, tables};
@@ -62,7 +63,7 @@ const VERSIONS: [Version; 2] = [
 /// Tables that arptables-legacy has in the kernel.
 const ARP_NAMES: &str = "/proc/thread-self/net/arp_tables_names";
 
-pub(super) fn read(namespaces: &mut Namespaces, netns: u32) -> Result<Ruleset, String> {
+pub(super) fn read(namespaces: &mut Namespaces, netns: u32) -> Result<Ruleset, FactError> {
     let file = namespaces.open(netns)?;
     namespaces.inside(netns, &file, || {
         let until = Instant::now() + LIMIT;
@@ -91,7 +92,7 @@ fn here(until: Instant) -> Ruleset {
     for version in &VERSIONS {
         match legacy(version, until) {
             Ok(chains) => reading.add(Subsystem::IpTables, version.program, chains),
-            Err(why) => reading.failed(Subsystem::IpTables, why),
+            Err(why) => reading.failed(Subsystem::IpTables, why.to_string()),
         }
     }
     match tables(until) {
@@ -102,7 +103,7 @@ fn here(until: Instant) -> Ruleset {
             let after = tables::generation(until);
             reading.set.changed = before.is_some() && after.is_some() && before != after;
         }
-        Err(why) => reading.failed(Subsystem::NfTables, why),
+        Err(why) => reading.failed(Subsystem::NfTables, why.to_string()),
     }
     reading.set
 }
@@ -154,7 +155,7 @@ impl Reading {
                 return self.add(Subsystem::NfTables, &name, chains);
             }
             // nft lists it too, in its own words.
-            Some(Err(why)) => (Backend::IptablesNft, why + ", "),
+            Some(Err(why)) => (Backend::IptablesNft, format!("{why}, ")),
             // Not of iptables' making, or not all of it: iptables refuses it, nft alone can change it.
             Some(Ok(_)) | None => (Backend::Nft, String::new()),
         };
@@ -173,12 +174,12 @@ fn too_many(name: &str, rules: usize) -> String {
 }
 
 /// The chains of iptables-legacy, of the tables that are there.
-fn legacy(version: &Version, until: Instant) -> Result<Vec<Chain>, String> {
+fn legacy(version: &Version, until: Instant) -> Result<Vec<Chain>, FactError> {
     match fs::read_to_string(version.names) {
         Ok(names) if names.trim().is_empty() => return Ok(Vec::new()),
         Ok(_) => {}
         Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(e) => return Err(format!("{}: {e}", version.names)),
+        Err(e) => return Err(FactError::io(version.names, &e)),
     }
     let program = format!("{}-legacy-save", version.program);
     let path = iptables_save(version, false).ok_or_else(|| not_installed(&program))?;
@@ -190,14 +191,14 @@ fn legacy(version: &Version, until: Instant) -> Result<Vec<Chain>, String> {
     };
     let chains = iptables::parse(&text, owner);
     if chains.is_empty() {
-        return Err(format!("{program}: printed no table"));
+        return Err(format!("{program}: printed no table").into());
     }
     Ok(chains)
 }
 
 /// The chains of an iptables-nft table in its own words; none if it has rules that iptables does not
 /// understand.
-fn saved(version: &Version, table: &Table, until: Instant) -> Result<Vec<Chain>, String> {
+fn saved(version: &Version, table: &Table, until: Instant) -> Result<Vec<Chain>, FactError> {
     let program = format!("{}-nft-save", version.program);
     let path = iptables_save(version, true).ok_or_else(|| not_installed(&program))?;
     let text = output(&path, &["-c", "-t", &table.name], PROGRAM_LIMIT, until)?;
@@ -249,12 +250,12 @@ pub fn missing_programs() -> Vec<String> {
     nft.into_iter().chain(saves).collect()
 }
 
-fn not_installed(program: &str) -> String {
-    format!("{program} is not installed")
+fn not_installed(program: &str) -> FactError {
+    FactError::NoProgram(program.to_owned())
 }
 
 /// The table as nft lists it, without the elements of its named sets.
-fn nft(table: &Table, backend: Backend, until: Instant) -> Result<Vec<Chain>, String> {
+fn nft(table: &Table, backend: Backend, until: Instant) -> Result<Vec<Chain>, FactError> {
     let path = find("nft").ok_or_else(|| not_installed("nft"))?;
     let list = |options: &[&str]| {
         let what = ["list", "table", table.family.name(), &table.name];
@@ -263,7 +264,7 @@ fn nft(table: &Table, backend: Backend, until: Instant) -> Result<Vec<Chain>, St
     let json = list(&["-j", "-t"])?;
     // Without it the rules lack their text only.
     let texts = list(&["-a", "-s", "-t"]).map_or_else(|_| HashMap::new(), |text| nft::texts(&text));
-    nft::parse(&json, &texts, backend)
+    nft::parse(&json, &texts, backend).map_err(FactError::Malformed)
 }
 
 /// Rule sets from texts, for tests of what judges them.

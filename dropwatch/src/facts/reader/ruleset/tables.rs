@@ -10,6 +10,7 @@ use super::super::netlink::{
     Command, Failure, NFT_GETCHAIN, NFT_GETGEN, NFT_GETRULE, Netlink, Request,
 };
 use super::super::parse::{attributes, text};
+use crate::facts::FactError;
 use crate::facts::ruleset::{Family, Hook};
 
 /// Size of `struct nfgenmsg`.
@@ -140,7 +141,7 @@ pub(super) fn generation(until: Instant) -> Option<u32> {
 }
 
 /// The tables that packets come to, and the generation that was there before they were asked for.
-pub(super) fn tables(until: Instant) -> Result<(Vec<Table>, Option<u32>), String> {
+pub(super) fn tables(until: Instant) -> Result<(Vec<Table>, Option<u32>), FactError> {
     if !module::is_there("nf_tables", "nft_do_chain") {
         return Ok((Vec::new(), None));
     }
@@ -154,11 +155,13 @@ pub(super) fn tables(until: Instant) -> Result<(Vec<Table>, Option<u32>), String
             Err(Failure::Refused(_, Errno::EINVAL | Errno::EOPNOTSUPP)) => {
                 return Ok((Vec::new(), None));
             }
-            Err(failure @ Failure::Refused(..)) => return Err(failure.into()),
+            Err(failure @ (Failure::Refused(..) | Failure::Late(_))) => {
+                return Err(FactError::from(failure).of("nf_tables"));
+            }
             Err(failure @ Failure::Other(..)) => last = failure.into(),
         }
     }
-    Err(format!("nf_tables: {last}"))
+    Err(format!("nf_tables: {last}").into())
 }
 
 fn once(until: Instant) -> Result<Vec<Table>, Failure> {
