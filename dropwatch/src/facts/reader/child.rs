@@ -1,5 +1,6 @@
 //! Runs another program for what it prints, for a limited time.
 
+use std::borrow::Cow;
 use std::io::{ErrorKind, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
@@ -14,6 +15,8 @@ use rustix::process::{Pid, Signal, kill_process_group};
 
 /// Most that a program may print.
 const MOST_OUTPUT: u64 = 16 << 20;
+/// Most characters that are kept of what a program says when it fails.
+const MOST_OF_COMPLAINT: usize = 300;
 /// Where programs are looked for, and nowhere else: what the caller's `PATH` leads to may be anybody's, and it would run
 /// with all that the tracer may do.
 const FOLDERS: [&str; 5] = ["/usr/sbin", "/sbin", "/usr/bin", "/bin", "/usr/local/sbin"];
@@ -74,10 +77,18 @@ pub(super) fn output(
     let ended = ended.ok_or_else(|| late(&slow()))?;
     if !ended.success() {
         let line = err.lines().find(|line| !line.trim().is_empty());
-        let words = line.map_or_else(|| said(&ended), |line| said(&line.trim()));
+        let words = line.map_or_else(|| said(&ended), |line| said(&clipped(line.trim())));
         return Err(words.into());
     }
     Ok(out)
+}
+
+/// A complaint of bearable length: some quote what they are about, a whole rule for one.
+fn clipped(line: &str) -> Cow<'_, str> {
+    match line.char_indices().nth(MOST_OF_COMPLAINT) {
+        Some((end, _)) => format!("{}…", &line[..end]).into(),
+        None => line.into(),
+    }
 }
 
 /// How the child ended, if it does until then.
@@ -156,6 +167,8 @@ mod tests {
         let failed = shell("echo; echo no good >&2; echo more >&2; exit 3", 10_000);
         assert_eq!(failed, Err("sh: no good".into()));
         assert_eq!(shell("exit 3", 10_000), Err("sh: exit status: 3".into()));
+        let long = shell("printf %1000s | tr ' ' ä >&2; exit 1", 10_000).expect_err("failed");
+        assert!(long.chars().count() < 310 && long.ends_with('…'), "{long}");
         assert_eq!(
             shell("echo $HOME; read x; echo \"[$x]\"", 10_000),
             Ok("\n[]\n".into())

@@ -3,6 +3,10 @@
 use std::fs::File;
 use std::io::Read;
 use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::channel;
+use std::thread::Builder;
+use std::time::Duration;
 
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
 
@@ -10,6 +14,11 @@ use crate::facts::Process;
 
 /// Most that is read of a file which a container controls.
 const MOST_BYTES: u64 = 64 * 1024;
+
+/// How long a container may take to give its name away: its memory and files may be on a file system that it serves itself.
+const LIMIT: Duration = Duration::from_millis(100);
+/// Most threads that may hang in such file systems; then no more names are asked.
+const MOST_HANGING: usize = 4;
 
 /// The pod that all of the processes are in: none when one of them is outside of any pod, as on a
 /// node's own network.
@@ -19,10 +28,36 @@ pub(super) fn name(processes: &[Process]) -> Option<String> {
     if processes.is_empty() || !processes.iter().all(in_pod) {
         return None;
     }
-    processes.iter().find_map(|process| {
-        let environment = bytes(process.pid, "environ").unwrap_or_default();
-        from_environment(&environment).or_else(|| from_file(process.pid))
+    let pids: Vec<u32> = processes.iter().map(|process| process.pid).collect();
+    static ASKING: AtomicUsize = AtomicUsize::new(0);
+    in_time(&ASKING, LIMIT, move || {
+        pids.into_iter().find_map(|pid| {
+            let environment = bytes(pid, "environ").unwrap_or_default();
+            from_environment(&environment).or_else(|| from_file(pid))
+        })
     })
+}
+
+/// What `work` finds, if it does so in time; else its thread is left behind. `asking` counts such threads.
+fn in_time(
+    asking: &'static AtomicUsize,
+    limit: Duration,
+    work: impl FnOnce() -> Option<String> + Send + 'static,
+) -> Option<String> {
+    if asking.fetch_add(1, Ordering::Relaxed) >= MOST_HANGING {
+        asking.fetch_sub(1, Ordering::Relaxed);
+        return None;
+    }
+    let (tell, told) = channel();
+    let thread = Builder::new().name("pod-name".into()).spawn(move || {
+        // Nobody listens any more when it took too long.
+        let _ = tell.send(work());
+        asking.fetch_sub(1, Ordering::Relaxed);
+    });
+    if thread.is_err() {
+        asking.fetch_sub(1, Ordering::Relaxed);
+    }
+    told.recv_timeout(limit).ok().flatten()
 }
 
 fn contains(text: &[u8], word: &[u8]) -> bool {
@@ -106,5 +141,27 @@ mod tests {
         };
         assert_eq!(name(&[me]), None);
         assert_eq!(name(&[]), None);
+    }
+
+    #[test]
+    fn a_container_that_does_not_answer_is_left_behind() {
+        static ASKING: AtomicUsize = AtomicUsize::new(0);
+        let limit = Duration::from_millis(10);
+        let before = std::time::Instant::now();
+        for _ in 0..10 {
+            let hangs = || {
+                std::thread::sleep(Duration::from_secs(20));
+                None
+            };
+            assert_eq!(in_time(&ASKING, limit, hangs), None);
+        }
+        assert!(before.elapsed() < Duration::from_secs(10));
+        assert_eq!(ASKING.load(Ordering::Relaxed), MOST_HANGING);
+        static OTHERS: AtomicUsize = AtomicUsize::new(0);
+        let answers = || Some("web".to_owned());
+        assert_eq!(
+            in_time(&OTHERS, Duration::from_secs(10), answers).as_deref(),
+            Some("web")
+        );
     }
 }
