@@ -7,6 +7,8 @@ use std::{
 
 use clap::{Args, Parser, Subcommand, ValueEnum, builder::PossibleValuesParser};
 
+use crate::attach::spec::PROBES;
+
 /// Says why the kernel dropped a packet, with proof, and what to change.
 #[derive(Clone, Debug, Parser)]
 #[command(version, about, args_conflicts_with_subcommands = true, after_help = EXIT_CODES)]
@@ -163,8 +165,18 @@ fn causes() -> PossibleValuesParser {
 }
 
 fn forced(text: &str) -> Result<(String, String), String> {
-    let (probe, flavour) = text.split_once('=').ok_or("PROBE=FLAVOUR is needed")?;
-    Ok((probe.to_owned(), flavour.to_owned()))
+    let (name, flavour) = text.split_once('=').ok_or("PROBE=FLAVOUR is needed")?;
+    let probe = PROBES.iter().find(|probe| probe.name == name);
+    let probe = probe.ok_or_else(|| {
+        let names: Vec<_> = PROBES.iter().map(|probe| probe.name).collect();
+        format!("probes are {}", names.join(", "))
+    })?;
+    let mut flavours: Vec<_> = probe.variants.iter().map(|v| v.flavour.name()).collect();
+    flavours.dedup();
+    if !flavours.contains(&flavour) {
+        return Err(format!("{name} can be attached by {}", flavours.join(", ")));
+    }
+    Ok((name.to_owned(), flavour.to_owned()))
 }
 
 #[cfg(test)]
@@ -184,9 +196,22 @@ mod tests {
             &["dropwatch", "--duration", "-1"],
             &["dropwatch", "-c", "0"],
             &["dropwatch", "--cause", "gremlins"],
+            &["dropwatch", "--force", "refusal"],
+            &["dropwatch", "--force", "gremlins=kprobe"],
+            &["dropwatch", "--force", "refusal=raw_tp"],
             &["dropwatch", "--explain", "replay", "x"],
         ] {
             assert!(Cli::try_parse_from(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn ways_of_attaching_that_there_are_can_be_forced() {
+        for good in ["refusal=kprobe", "drop=raw_tp", "verdict=kretprobe"] {
+            assert!(
+                Cli::try_parse_from(["dropwatch", "--force", good]).is_ok(),
+                "{good}"
+            );
         }
     }
 

@@ -3,6 +3,7 @@
 use std::{
     io::{self, Write as _},
     process::ExitCode,
+    sync::Arc,
 };
 
 use clap::Parser as _;
@@ -32,6 +33,8 @@ fn main() -> ExitCode {
             Ok(())
         })
         .init();
+    // Only to have a handler: writing to a file that may not grow is then an error like any other.
+    let _ = signal_hook::flag::register(signal_hook::consts::SIGXFSZ, Arc::default());
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return refused(&error),

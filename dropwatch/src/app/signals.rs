@@ -1,4 +1,4 @@
-//! Signals that end a session, and those that must not kill it.
+//! Signals that end a session.
 
 use std::{
     fs, io,
@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use signal_hook::{
-    consts::{SIGHUP, SIGINT, SIGXFSZ},
+    consts::{SIGHUP, SIGINT},
     iterator::Signals,
 };
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -40,8 +40,6 @@ impl Endings {
     pub(super) fn new() -> Result<Self> {
         let listen = |kind| signal(kind).context("listening to signals");
         let hangup = (!is_ignored(SIGHUP)).then(|| listen(SignalKind::hangup()));
-        // Only to have a handler: writing to a file that may not grow is then an error like any other.
-        drop(listen(SignalKind::from_raw(SIGXFSZ))?);
         Ok(Self {
             interrupt: listen(SignalKind::interrupt())?,
             terminate: listen(SignalKind::terminate())?,
