@@ -86,12 +86,14 @@ fn netns(text: &str) -> Result<u32> {
     netns_at(&path).map_err(|why| wrong(&format!("{}: {why}", path.display())))
 }
 
-/// A device name or a prefix of one.
+/// A device name or a prefix of one. What the kernel takes for none (`dev_valid_name`, net/core/dev.c) matches nothing.
 fn dev(text: String) -> Result<String> {
     let name = text.strip_suffix('*').unwrap_or(&text);
-    if name.len() > 15 || name.contains(['/', '*']) || text.is_empty() {
+    let odd = |c: char| c.is_ascii_whitespace() || matches!(c, '/' | ':' | '*');
+    let dots = matches!(text.as_str(), "." | "..");
+    if name.len() > 15 || name.contains(odd) || text.is_empty() || dots {
         return Err(Failure::Usage.because(format!(
-            "--dev {text}: a device name of at most 15 characters is needed, * only at its end"
+            "--dev {text}: a device name of at most 15 characters is needed, without blanks, / and :, and * only at its end"
         )));
     }
     Ok(text)
@@ -138,7 +140,9 @@ mod tests {
     #[test]
     fn device_patterns_end_with_the_star() {
         assert!(dev("lxc*".into()).is_ok());
-        assert!(dev("l*c".into()).is_err());
+        for wrong in ["l*c", "", "a b", "eth0:1", "a/b", ".", "..", "eth0\n"] {
+            assert!(dev(wrong.into()).is_err(), "{wrong:?}");
+        }
         assert!(dev("a-name-that-is-too-long".into()).is_err());
     }
 }

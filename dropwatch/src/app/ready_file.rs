@@ -3,7 +3,7 @@
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, ErrorKind, Read as _, Write as _},
-    os::unix::fs::MetadataExt as _,
+    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
     sync::Mutex,
 };
@@ -107,7 +107,12 @@ fn taken(path: &Path) -> anyhow::Error {
 /// Whether dropwatch made this file.
 fn is_ours(path: &Path) -> io::Result<bool> {
     let mut text = Vec::new();
-    let read = File::open(path)?.take(LONGEST + 1).read_to_end(&mut text)?;
+    // What is there may have become something else since it was looked at: a pipe that would be waited for.
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_NONBLOCK | libc::O_NOFOLLOW)
+        .open(path)?;
+    let read = file.take(LONGEST + 1).read_to_end(&mut text)?;
     let pid = text
         .strip_prefix(MARK.as_bytes())
         .and_then(|rest| rest.strip_suffix(b"\n"));

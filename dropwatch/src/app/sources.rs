@@ -84,3 +84,36 @@ impl Baseline {
         self.open.is_empty() || Instant::now() >= self.until
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::facts::{ConntrackStats, Fact};
+
+    #[test]
+    fn only_what_was_late_is_asked_again_and_once() {
+        let heard = |_: FactKey, _: Answer| {};
+        let files = |_: &str| Fact::from(FactError::from("none"));
+        let reader = || Reader::start(heard, files).expect("the own namespace can be opened");
+        let sources = Sources {
+            facts: reader(),
+            rules: reader(),
+            follower: Follower::new(heard),
+        };
+        let key = |netns| FactKey::ConntrackStats { netns };
+        let mut baseline = Baseline::ask(&sources, [1, 2, 3, 3]);
+        let late = Err(FactError::TimedOut("late".into()));
+        let gone = Err(FactError::Gone("gone".into()));
+        let read = Ok(Fact::ConntrackStats(ConntrackStats::default()));
+        assert!(!baseline.answered(&sources, &key(1), &late), "asked again");
+        assert!(
+            baseline.answered(&sources, &key(1), &late),
+            "not a third time"
+        );
+        assert!(baseline.answered(&sources, &key(2), &gone));
+        assert!(!baseline.is_over());
+        assert!(baseline.answered(&sources, &key(3), &read));
+        assert!(baseline.is_over());
+        assert!(Baseline::ask(&sources, []).is_over());
+    }
+}
