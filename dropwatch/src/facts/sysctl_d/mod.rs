@@ -6,6 +6,7 @@
 //! that really wins against it) this module follows systemd's rules exactly:
 //!
 //! - [`read()`] collects the files, [`resolve()`] and [`resolve_full()`] find the line that wins,
+//! - [`resolve_procps()`] finds the line that wins where procps applies the files instead,
 //! - [`read_rules()`] finds the udev rule that applies it to new devices,
 //! - [`prediction()`] joins the two for one device name,
 //! - [`advise()`] writes a file that wins.
@@ -23,7 +24,10 @@ mod advice;
 mod fnmatch;
 mod parse;
 mod predict;
+mod procps;
 mod read;
+#[cfg(test)]
+mod real;
 mod resolve;
 #[cfg(test)]
 mod tests;
@@ -33,6 +37,7 @@ pub use advice::{Advice, advise};
 pub use fnmatch::fnmatch;
 pub use parse::{Line, Parsed, normalize, parse, rp_filter_key};
 pub use predict::{Prediction, Source, prediction};
+pub use procps::resolve_procps;
 pub use read::read;
 pub use resolve::{Loser, Place, Resolution, Setting, Via, Why, resolve, resolve_full};
 pub use udev::{UdevRule, find_rules, read_rules};

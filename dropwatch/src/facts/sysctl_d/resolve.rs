@@ -225,7 +225,7 @@ pub fn resolve_full(files: &[ConfigFile], key: &str) -> Resolution {
 }
 
 /// True if a line with this key says something about `key`.
-fn applies(candidate: &str, key: &str) -> bool {
+pub(super) fn applies(candidate: &str, key: &str) -> bool {
     candidate == key || (parse::is_glob(candidate) && parse::matches(candidate, key))
 }
 

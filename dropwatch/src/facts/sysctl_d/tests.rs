@@ -31,7 +31,7 @@ fn udev() -> Vec<UdevRule> {
 }
 
 /// The files of a table cell; see `who_wins.txt` for the notation.
-fn cell(text: &str) -> Vec<ConfigFile> {
+pub(super) fn cell(text: &str) -> Vec<ConfigFile> {
     let files = text
         .split('+')
         .map(str::trim)
@@ -51,7 +51,7 @@ fn cell(text: &str) -> Vec<ConfigFile> {
 }
 
 /// Expands `@X` and the names of whole files.
-fn expand(line: &str) -> String {
+pub(super) fn expand(line: &str) -> String {
     let line = line
         .replace("$SEED", SEED)
         .replace("$DEFAULT", DEFAULT)
@@ -68,7 +68,7 @@ fn expand(line: &str) -> String {
 }
 
 /// The rows of a table, split into trimmed columns.
-fn rows(text: &str) -> impl Iterator<Item = Vec<&str>> {
+pub(super) fn rows(text: &str) -> impl Iterator<Item = Vec<&str>> {
     text.lines()
         .filter(|line| !line.is_empty() && !line.starts_with('#'))
         .map(|line| line.split('|').map(str::trim).collect())
