@@ -483,6 +483,9 @@ pub struct SysctlFiles {
     pub udev: Option<FileLine>,
     /// Files that exist but could not be read, with the reason.
     pub unreadable: Vec<String>,
+    /// What the files do not settle, because it is not known which program applied them.
+    #[serde(default)]
+    pub unknown: Vec<String>,
     /// A sysctl.d file that would turn the check off for this device and those of its kind.
     pub remedy: Option<Remedy>,
 }

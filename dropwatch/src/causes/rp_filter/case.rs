@@ -280,6 +280,11 @@ impl<'a> Case<'a> {
                     .into(),
             );
         }
+        if let Some(files) = self.files {
+            unknown.extend(files.unknown.iter().cloned());
+            let unread = files.unreadable.iter();
+            unknown.extend(unread.map(|why| format!("what a sysctl.d file says: {why}")));
+        }
         Explanation {
             title: text::title(self),
             summary: text::summary(self),
