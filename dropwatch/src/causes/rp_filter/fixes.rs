@@ -182,7 +182,8 @@ fn persist(case: &Case<'_>) -> Option<Fix> {
     let remedy = case.files?.remedy.as_ref()?;
     let mut cost = "For the host's namespace; udev applies it to new devices too.".to_owned();
     if remedy.apply.is_none() {
-        cost += " There is no systemd-sysctl here: it takes effect at the next boot.";
+        cost +=
+            " There is no systemd-sysctl here to apply it now; what reads such files at boot will.";
     }
     for warning in &remedy.warnings {
         cost += &format!(" {warning}");
