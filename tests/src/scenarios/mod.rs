@@ -81,8 +81,6 @@ const GROUPS: &[(&str, &[&[Scenario]])] = &[
             martians::SCENARIOS,
             routes::SCENARIOS,
             ordinary::SCENARIOS,
-            netfilter::SCENARIOS,
-            martians::SCENARIOS,
         ],
     ),
     ("hooks", &[hooks::SCENARIOS, flavours::SCENARIOS]),
