@@ -40,7 +40,7 @@ pub fn is_new<M: Mem>(kind: u64, skb: &Skb<M>, epoch: u32) -> bool {
     let target = mix(class.target, kind);
     let whole = mix(target, class.source);
     // When it was seen: coarse, so that a flow that goes on is taken for new now and then, not always.
-    let tag = whole & !0xff | u64::from(epoch / FORGOTTEN_AFTER & 0xff);
+    let tag = (whole & !0xff) | u64::from((epoch / FORGOTTEN_AFTER) & 0xff);
     let Some(seen) = maps::FLOWS.get_ptr_mut(0) else {
         return false;
     };

@@ -6,9 +6,9 @@
 //!
 //! Mine is only a packet that carries an entry which is new, source-translated and not confirmed, was freed
 //! where no rule drops any more, whose translated tuple is held by *another* connection, and of which something
-//! proves that the port was free when it was chosen ([`weigh`]). A range that is proven to be used up is explained
+//! proves that the port was free when it was chosen (`weigh`). A range that is proven to be used up is explained
 //! as that, and what is neither as what is not known, like the other reasons for which conntrack refuses packets
-//! ([`plain::plain`]).
+//! (`plain::plain`).
 
 use std::net::IpAddr;
 
