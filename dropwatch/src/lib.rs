@@ -14,6 +14,8 @@ pub mod doctor;
 pub mod event;
 pub mod exit;
 pub mod facts;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 pub mod ingest;
 pub mod judge;
 pub mod kernel;

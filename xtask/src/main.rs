@@ -6,6 +6,7 @@
 mod bench;
 mod demo;
 mod dist;
+mod fuzz;
 mod lint;
 mod record;
 mod results;
@@ -70,6 +71,8 @@ enum Task {
     Record,
     /// Take the types and symbols of all kernels, for the tests that need no kernel.
     Types,
+    /// Feed what reads input of others with anything.
+    Fuzz(fuzz::Options),
     /// Measure what tracing costs.
     Bench {
         /// Passed on to the benchmark.
@@ -89,6 +92,7 @@ fn main() -> ExitCode {
         Task::Vm(options) => vm::task(&options).map(done),
         Task::Record => record::task().map(done),
         Task::Types => types::task().map(done),
+        Task::Fuzz(options) => fuzz::task(&options).map(done),
         Task::Bench { args } => bench::task(&args).map(done),
     };
     result.unwrap_or_else(|error| {

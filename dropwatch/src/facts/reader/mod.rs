@@ -36,7 +36,7 @@ use std::time::{Duration, Instant};
 
 use super::{Answer, Fact, FactKey};
 use netns::Namespaces;
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 pub use ruleset::samples;
 
 /// Longest that one question may take; [`ruleset`], which runs other programs, has a limit of its own.
