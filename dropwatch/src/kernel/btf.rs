@@ -55,7 +55,7 @@ impl KernelBtf {
     pub fn open(path: &Path) -> Result<Self> {
         let btf = Btf::from_file_with_backend(path, Backend::Mmap)
             // Before 6.16 the kernel's file cannot be mapped: map a copy.
-            .or_else(|e| copy_mapped(path).map_err(|copying| anyhow!("{e}; {copying:#}")))
+            .or_else(|e| copied(path).map_err(|copying| anyhow!("{e}; {copying:#}")))
             .with_context(|| format!("reading BTF from {}", path.display()))?;
         Ok(Self {
             btf,
@@ -246,11 +246,16 @@ impl KernelBtf {
     }
 }
 
-/// Copies a file into memory that can be mapped.
-fn copy_mapped(path: &Path) -> Result<Btf> {
+/// Maps a copy of a file; where that cannot be made, parses it whole.
+fn copied(path: &Path) -> Result<Btf> {
     let bytes = std::fs::read(path)?;
+    // The limit of file sizes holds for files in memory too, and a file in memory is only reached by /proc.
+    map_copy(&bytes).or_else(|_| Btf::from_bytes(&bytes).map_err(|e| anyhow!("{e}")))
+}
+
+fn map_copy(bytes: &[u8]) -> Result<Btf> {
     let mut copy = File::from(memfd_create(c"btf", MFdFlags::MFD_CLOEXEC)?);
-    copy.write_all(&bytes)?;
+    copy.write_all(bytes)?;
     let path = format!("/proc/self/fd/{}", copy.as_raw_fd());
     Btf::from_file_with_backend(path, Backend::Mmap).map_err(|e| anyhow!("{e}"))
 }
