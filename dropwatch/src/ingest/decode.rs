@@ -215,9 +215,11 @@ fn is_tracing(name: &str) -> bool {
 
 /// Decodes `ip_route_input_noref`'s return value for a source that was refused.
 fn refused(value: i32) -> Refused {
-    match -value {
-        libc::EXDEV => Refused::ReversePath,
-        libc::EINVAL => Refused::LocalOrInvalid,
+    const NO_WAY_BACK: i32 = -libc::EXDEV;
+    const NO_SOURCE: i32 = -libc::EINVAL;
+    match value {
+        NO_WAY_BACK => Refused::ReversePath,
+        NO_SOURCE => Refused::LocalOrInvalid,
         _ => Refused::Unrecognised,
     }
 }
@@ -225,6 +227,13 @@ fn refused(value: i32) -> Refused {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn any_number_is_a_return_value() {
+        assert_eq!(refused(-libc::EXDEV), Refused::ReversePath);
+        assert_eq!(refused(-libc::EINVAL), Refused::LocalOrInvalid);
+        assert_eq!(refused(i32::MIN), Refused::Unrecognised);
+    }
 
     #[test]
     fn stacks_begin_behind_the_tracer() {
