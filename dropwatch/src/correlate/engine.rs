@@ -4,13 +4,16 @@
 //! A case is an answer: every drop is judged (once for what cannot make a difference, see [`super::class`]), and those
 //! of which the same explanation is true are one case.
 
+mod settle;
+mod together;
+
 use std::collections::HashMap;
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{
-    case::{CaseKey, Losses, NetnsId, Repeat, Report, Seen, Tally},
-    cases::{Cases, Closed, MOST_OF_FAMILY, New},
+    case::{Losses, Repeat, Report, Tally},
+    cases::{Cases, Closed},
     class::{self, Class},
     follow::{Flow, Following, Loss, Update},
     memo::{Known, Memo},
@@ -22,11 +25,10 @@ use crate::{
         Fact, FactKey,
         ruleset::{Ruleset, Test},
     },
-    judge::{Answer, Cause, Judgement, PLAIN, View, store::Store},
+    judge::{Answer, Cause, Judgement, View, store::Store},
     model::{
         anchor::{Anchor, Drop},
         coverage::Coverage,
-        explanation::Explanation,
     },
     netfilter::Place,
 };
@@ -397,147 +399,12 @@ impl Engine {
         self.settle(pending, cause, answer, netns_name, now_ns, out);
     }
 
-    /// Puts what was judged into its case.
-    fn settle(
-        &mut self,
-        pending: Pending,
-        cause: &'static str,
-        answer: Answer,
-        netns_name: Option<String>,
-        now_ns: u64,
-        out: &mut Vec<Output>,
-    ) {
-        let netns = netns_id(&pending.anchor);
-        let mut explanation = answer.explanation;
-        let mut counted = answer.counted;
-        let mut key = CaseKey::Answer {
-            netns,
-            cause,
-            key: answer.key,
-        };
-        let family = answer.family.map(|f| ((netns, f.key), f.title));
-        if let Some((family, title)) = &family
-            && self.cases.of_key(&key).is_none()
-            && self.cases.is_large(family)
-        {
-            key = CaseKey::Rest {
-                netns,
-                family: family.1.clone(),
-            };
-            explanation = rest(title.clone());
-            counted = None;
-        }
-        if let Some(case) = self.cases.of_key(&key) {
-            let number = case.number;
-            self.join(number, pending, now_ns, out);
-            return;
-        }
-        let mut repeats = Vec::new();
-        let room = self.cases.make_room(now_ns, &self.losses, &mut repeats);
-        out.extend(repeats.into_iter().map(Output::Repeat));
-        if !room {
-            self.overflow(pending, now_ns, out);
-            return;
-        }
-        let of_family = matches!(key, CaseKey::Answer { .. });
-        let new = New {
-            key,
-            family: family.map(|(family, _)| family).filter(|_| of_family),
-            cause: (cause != PLAIN).then_some(cause),
-            title: counted.unwrap_or_else(|| explanation.title.clone()),
-            of_drops: pending.anchor.drop().is_some(),
-            seen: Seen::default(),
-        };
-        self.open(new, pending, explanation, netns_name, now_ns, out);
-    }
-
-    /// What there is no room for: counted under words that are true of everything, and judged by nobody.
-    fn overflow(&mut self, pending: Pending, now_ns: u64, out: &mut Vec<Output>) {
-        if let Some(case) = self.cases.of_key(&CaseKey::Overflow) {
-            case.last_ns = now_ns;
-            case.seen.merge(pending.seen);
-            return;
-        }
-        let explanation = beyond();
-        let new = New {
-            key: CaseKey::Overflow,
-            family: None,
-            cause: None,
-            title: explanation.title.clone(),
-            of_drops: true,
-            seen: Seen::default(),
-        };
-        self.open(new, pending, explanation, None, now_ns, out);
-    }
-
-    fn open(
-        &mut self,
-        new: New,
-        pending: Pending,
-        explanation: Explanation,
-        netns_name: Option<String>,
-        now_ns: u64,
-        out: &mut Vec<Output>,
-    ) {
-        let cause = new.cause;
-        let blind = if cause.is_some() {
-            Vec::new()
-        } else {
-            self.blind()
-        };
-        let number = self.cases.open(new, now_ns);
-        out.push(Output::Report(Box::new(Report {
-            case: number,
-            cause,
-            anchor: pending.anchor.clone(),
-            netns_name,
-            explanation,
-            blind,
-        })));
-        self.join(number, pending, now_ns, out);
-    }
-
-    /// Adds what was seen to a case.
-    fn join(&mut self, number: u32, pending: Pending, now_ns: u64, out: &mut Vec<Output>) {
-        let Some(case) = self.cases.get(number) else {
-            return;
-        };
-        let Pending {
-            class,
-            anchor,
-            mut seen,
-            losses,
-            not_followed,
-            ..
-        } = pending;
-        if case.of_drops != anchor.drop().is_some() {
-            // Drops that belong to an anomaly's case are no anomalies.
-            seen.total = 0;
-        }
-        case.last_ns = case.last_ns.max(now_ns);
-        case.seen.merge(seen);
-        case.fates.not_followed(not_followed);
-        for loss in losses {
-            out.extend(self.following.lost(case, loss).map(Output::Ask));
-        }
-        if case.key != CaseKey::Overflow {
-            self.memo.insert(class, number, now_ns);
-        }
-    }
-
     /// Causes that this run cannot judge.
     fn blind(&self) -> Vec<String> {
         self.causes
             .iter()
             .filter_map(|c| Some(format!("{}: {}", c.id(), c.blind(&self.coverage)?)))
             .collect()
-    }
-}
-
-fn netns_id(anchor: &Anchor) -> NetnsId {
-    NetnsId {
-        inum: anchor.netns(),
-        cookie: anchor.netns_cookie(),
     }
 }
 
@@ -571,37 +438,4 @@ fn asks_source_ports(set: &Ruleset) -> bool {
     let rules = set.chains.iter().flat_map(|chain| &chain.rules);
     let mut tests = rules.flat_map(|rule| &rule.matches).map(|one| &one.test);
     tests.any(|test| matches!(test, Test::SourcePort(_) | Test::EitherPort(_)))
-}
-
-/// The words for all but the first of a family.
-fn rest(title: String) -> Explanation {
-    Explanation {
-        title,
-        summary: format!(
-            "There are more than {MOST_OF_FAMILY} different ones of this kind: the first are cases of their own, these here are \
-             counted together and not told apart."
-        ),
-        facts: counted_together("rest"),
-        evidence: Vec::new(),
-        fixes: Vec::new(),
-        unknown: vec!["what each of them is: they were not told apart".into()],
-    }
-}
-
-/// The words for what there is no room for.
-fn beyond() -> Explanation {
-    Explanation {
-        title: "of further kinds, not told apart".into(),
-        summary: "More different kinds of drops came at the same time than are kept apart: what is counted here was judged by \
-                  no cause."
-            .into(),
-        facts: counted_together("overflow"),
-        evidence: Vec::new(),
-        fixes: Vec::new(),
-        unknown: vec!["what each of them is: there were too many kinds at the same time".into()],
-    }
-}
-
-fn counted_together(kind: &str) -> Value {
-    json!({ "kind": kind, "reason": null, "class": null, "martian": null, "route": null, "netfilter": null })
 }

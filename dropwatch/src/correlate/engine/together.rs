@@ -1,0 +1,39 @@
+//! The words of the cases in which different answers are counted together.
+
+use serde_json::{Value, json};
+
+use super::super::cases::MOST_OF_FAMILY;
+use crate::model::explanation::Explanation;
+
+/// The words for all but the first of a family.
+pub(super) fn rest(title: String) -> Explanation {
+    Explanation {
+        title,
+        summary: format!(
+            "There are more than {MOST_OF_FAMILY} different ones of this kind: the first are cases of their own, these here are \
+             counted together and not told apart."
+        ),
+        facts: counted_together("rest"),
+        evidence: Vec::new(),
+        fixes: Vec::new(),
+        unknown: vec!["what each of them is: they were not told apart".into()],
+    }
+}
+
+/// The words for what there is no room for.
+pub(super) fn beyond() -> Explanation {
+    Explanation {
+        title: "of further kinds, not told apart".into(),
+        summary: "More different kinds of drops came at the same time than are kept apart: what is counted here was judged by \
+                  no cause."
+            .into(),
+        facts: counted_together("overflow"),
+        evidence: Vec::new(),
+        fixes: Vec::new(),
+        unknown: vec!["what each of them is: there were too many kinds at the same time".into()],
+    }
+}
+
+fn counted_together(kind: &str) -> Value {
+    json!({ "kind": kind, "reason": null, "class": null, "martian": null, "route": null, "netfilter": null })
+}
