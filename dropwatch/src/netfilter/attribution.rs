@@ -157,7 +157,7 @@ impl<'a> Attribution<'a> {
         }
         match (self.suspects.list.as_slice(), self.suspects.complete) {
             ([], true) => format!(
-                "Netfilter dropped it {at}, but none of the rules there drops such a packet."
+                "Netfilter dropped it {at}, but none of the rules there, as they were read after the drop, drops such a packet."
             ),
             ([], false) => {
                 format!(

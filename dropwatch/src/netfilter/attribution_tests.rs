@@ -101,7 +101,7 @@ fn devices_and_bridges_have_rules_of_their_own() {
         let other = one_rule(family, "output", json!([port, {"drop": null}]));
         let words = said(&dropped(NFT, stack), &other);
         assert!(
-            words.ends_with("none of the rules there drops such a packet."),
+            words.ends_with("as they were read after the drop, drops such a packet."),
             "{words}"
         );
     }

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::{answer::Answer, judge::all, packet::Packet};
-use crate::facts::ruleset::{Chain, Family, Kind, Ruleset, State, Subsystem, Target};
+use crate::facts::ruleset::{Chain, Family, HeaderField, Kind, Ruleset, State, Subsystem, Target};
 
 /// A rule set with the places of its chains.
 pub(super) struct Chains<'a> {
@@ -78,6 +78,23 @@ impl<'a> Chains<'a> {
                 Target::SetMark(change) | Target::RestoreMark(change) => bits | change.bits(),
                 _ => bits,
             })
+    }
+
+    /// The packet with every header field unknown that rules of these base chains write: whatever it was before.
+    pub(super) fn before_writes(&self, bases: &[(usize, Answer)], packet: &Packet) -> Packet {
+        let mut before = packet.clone();
+        let reached = bases.iter().flat_map(|(at, _)| self.reached(*at));
+        let rules = reached.flat_map(|at| &self.get(at).rules);
+        for target in rules.flat_map(|rule| &rule.targets) {
+            match target {
+                Target::SetHeader(HeaderField::Source) => before.src = None,
+                Target::SetHeader(HeaderField::Destination) => before.dst = None,
+                Target::SetHeader(HeaderField::SourcePort) => before.sport = None,
+                Target::SetHeader(HeaderField::DestinationPort) => before.dport = None,
+                _ => {}
+            }
+        }
+        before
     }
 
     /// Whether rules there can send this packet to a program.

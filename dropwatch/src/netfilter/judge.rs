@@ -112,8 +112,12 @@ fn address_type(wanted: &[AddressType], address: Option<IpAddr>, own: &[IpAddr])
     }
 }
 
-/// Whether a device's name is the pattern, or begins with what stands before `+` or `*`.
+/// Whether a device's name is the pattern, or begins with what stands before `+` or `*`; behind a backslash at the end these
+/// stand for themselves.
 fn is_named(pattern: &str, name: &str) -> bool {
+    if let Some((start, last @ ("+" | "*"))) = pattern.rsplit_once('\\') {
+        return name.strip_prefix(start).is_some_and(|rest| rest == last);
+    }
     match pattern.strip_suffix(['+', '*']) {
         Some(start) => name.starts_with(start),
         None => name == pattern,
@@ -157,6 +161,8 @@ mod tests {
             (Test::EitherPort(vec![(53, 53)]), Yes),
             (Test::InDevice(devices("eth+")), Yes),
             (Test::InDevice(devices("eth1")), No),
+            (Test::InDevice(devices("eth\\+")), No),
+            (Test::InDevice(devices("eth0\\*")), No),
             (Test::OutDevice(devices("eth0")), Maybe),
             (Test::ConntrackState(vec![State::New, State::Related]), Yes),
             (Test::ConntrackState(vec![State::Invalid]), No),

@@ -17,6 +17,7 @@ use crate::facts::ruleset::{Chain, Ruleset, Subsystem, Target};
 pub fn suspects<'a>(set: &'a Ruleset, packet: &Packet, only: Option<Subsystem>) -> Candidates<'a> {
     let chains = Chains::new(set);
     let bases = chains.bases(packet);
+    let packet = &chains.before_writes(&bases, packet);
     let mut found = Candidates {
         list: Vec::new(),
         complete: set.is_complete(only),
@@ -33,7 +34,19 @@ pub fn suspects<'a>(set: &'a Ruleset, packet: &Packet, only: Option<Subsystem>) 
         let seen = packet.seen_at(priority(chains.get(at)));
         let known = !chains.changed_bits(at, &seen);
         let wanted = wanted(true, &drops);
-        let here = Walk::new(&chains, &seen, known, &wanted).run(at, comes, found.list.is_empty());
+        // Of several of one priority the one that was made last comes first, and when that was is not known.
+        let beside = |other: usize| {
+            let same = other != at && priority(chains.get(other)) == priority(chains.get(at));
+            same && concerns(other) && {
+                let seen = packet.seen_at(priority(chains.get(other)));
+                let known = !chains.changed_bits(other, &seen);
+                let there = Walk::new(&chains, &seen, known, &wanted).run(other, comes, true);
+                !there.list.is_empty()
+            }
+        };
+        let alone = !bases.iter().any(|(other, _)| beside(*other));
+        let first = alone && found.list.is_empty();
+        let here = Walk::new(&chains, &seen, known, &wanted).run(at, comes, first);
         found.complete &= here.complete;
         let sure = here.list.iter().any(|one| one.sure);
         here.list.into_iter().for_each(|one| found.add(one));

@@ -369,3 +369,117 @@ fn the_queue_it_came_from_is_none_of_the_others() {
     assert_eq!(others(2), [9]);
     assert_eq!(others(9), [0]);
 }
+
+/// A chain at hook input.
+fn input_chain(name: &str, priority: i64) -> (&str, super::super::samples::Base<'static>) {
+    (name, Some(("filter", "input", priority, "accept")))
+}
+
+fn to_80() -> serde_json::Value {
+    json!({"match": {"op": "==", "left": {"payload": {"protocol": "tcp", "field": "dport"}}, "right": 80}})
+}
+
+#[test]
+fn of_two_chains_of_one_priority_none_is_known_to_come_first() {
+    let drop = || json!([to_80(), {"drop": null}]);
+    let set = |second: i64| {
+        nft(
+            "inet",
+            &[input_chain("a", 0), input_chain("b", second)],
+            &[rule("a", 3, drop()), rule("b", 4, drop())],
+        )
+    };
+    let found = |set: &Ruleset| brief(&suspects(set, &tcp(Hook::Input), None));
+    assert_eq!(found(&set(0)), ["a: rule 3", "b: rule 4"]);
+    assert_eq!(found(&set(1)), ["a: rule 3!"]);
+    // What lets such packets on does not matter to the other one.
+    let set = nft(
+        "inet",
+        &[input_chain("a", 0), input_chain("b", 0)],
+        &[
+            rule("a", 3, drop()),
+            rule("b", 4, json!([to_80(), {"accept": null}])),
+        ],
+    );
+    assert_eq!(found(&set), ["a: rule 3!"]);
+}
+
+#[test]
+fn a_statement_without_json_may_be_the_one_that_drops() {
+    let set = nft(
+        "inet",
+        &[input_chain("c", 0)],
+        &[
+            rule("c", 5, json!([to_80(), "jump {\n\tdrop\n}"])),
+            rule("c", 6, json!([to_80(), {"drop": null}])),
+        ],
+    );
+    assert_eq!(
+        brief(&suspects(&set, &tcp(Hook::Input), None)),
+        ["c: rule 5?", "c: rule 6"]
+    );
+}
+
+#[test]
+fn what_is_written_must_be_there_and_was_another_before() {
+    let write = |header: &str, field: &str| json!({"mangle": {"key": {"payload": {"protocol": header, "field": field}}, "value": 81}});
+    let set = |first: serde_json::Value| {
+        nft(
+            "inet",
+            &[input_chain("c", 0)],
+            &[
+                rule("c", 3, json!([first, {"drop": null}])),
+                rule("c", 4, json!([to_80(), {"drop": null}])),
+            ],
+        )
+    };
+    let found = |set: &Ruleset| brief(&suspects(set, &tcp(Hook::Input), None));
+    assert_eq!(found(&set(write("udp", "dport"))), ["c: rule 4?"]);
+    assert_eq!(found(&set(write("tcp", "dport"))), ["c: rule 3!"]);
+    assert_eq!(found(&set(write("ip6", "dscp"))), ["c: rule 4!"]);
+    assert_eq!(
+        found(&set(write("ip", "dscp"))),
+        ["c: rule 3?", "c: rule 4"]
+    );
+    // The rule that leads to the change saw the port that was there before.
+    let set = nft(
+        "inet",
+        &[input_chain("c", 0), ("x", None)],
+        &[
+            rule(
+                "c",
+                3,
+                json!([
+                    {"match": {"op": "==", "left": {"payload": {"protocol": "tcp", "field": "dport"}}, "right": 5001}},
+                    {"jump": {"target": "x"}}
+                ]),
+            ),
+            rule("x", 4, json!([write("tcp", "dport"), {"drop": null}])),
+        ],
+    );
+    assert_eq!(found(&set), ["x: rule 4?"]);
+}
+
+#[test]
+fn a_next_header_is_not_the_protocol() {
+    let next = |number: &str| json!({"match": {"op": "==", "left": {"payload": {"protocol": "ip6", "field": "nexthdr"}}, "right": number}});
+    let set = |number: &str| {
+        nft(
+            "inet",
+            &[input_chain("c", 0)],
+            &[rule("c", 3, json!([next(number), {"drop": null}]))],
+        )
+    };
+    let packet = Packet {
+        src: Some("fd00::1".parse().expect("an address")),
+        dst: Some("fd00::2".parse().expect("an address")),
+        ..Packet {
+            family: crate::facts::ruleset::Family::Ip6,
+            ..tcp(Hook::Input)
+        }
+    };
+    let found = |number: &str| brief(&suspects(&set(number), &packet, None));
+    assert_eq!(found("tcp"), ["c: rule 3?"]);
+    assert!(found("udp").is_empty());
+    assert_eq!(found("esp"), ["c: rule 3?"]);
+}

@@ -165,7 +165,8 @@ impl<'a, 'w> Walk<'a, 'w> {
                     Target::SetMark(_)
                     | Target::RestoreMark(_)
                     | Target::SetConntrackMark(_)
-                    | Target::SaveMark => false,
+                    | Target::SaveMark
+                    | Target::SetHeader(_) => false,
                 };
                 if done && own == Answer::Yes {
                     return leaves;

@@ -14,7 +14,7 @@ pub mod test;
 
 pub use crate::model::hook::Hook;
 pub use addresses::Addresses;
-pub use target::{MarkChange, Nat, NatAction, Target};
+pub use target::{HeaderField, MarkChange, Nat, NatAction, Target};
 pub use test::{MarkTest, Match, State, Test};
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference")]

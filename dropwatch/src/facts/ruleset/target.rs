@@ -40,6 +40,8 @@ pub enum Target {
     SetConntrackMark(MarkChange),
     /// Copies bits of the mark to the conntrack entry's.
     SaveMark,
+    /// Writes a header field of the packet.
+    SetHeader(HeaderField),
     /// Translates an address.
     Nat(Nat),
     /// May do anything, to drop the packet included: the text.
@@ -53,7 +55,7 @@ impl Target {
         match self {
             // nf_nat_masquerade_ipv4 (net/netfilter/nf_nat_masquerade.c).
             Self::Nat(nat) if nat.action == NatAction::Masquerade => {
-                Some("MASQUERADE drops by itself when the device has no usable address")
+                Some("MASQUERADE drops by itself when it finds no address to use")
             }
             // nf_nat_redirect (net/netfilter/nf_nat_redirect.c): from this machine it goes to the loopback address.
             Self::Nat(nat) if nat.action == NatAction::Redirect && hook != Hook::Output => {
@@ -97,6 +99,20 @@ impl MarkChange {
     pub fn bits(self) -> u32 {
         self.clear | self.flip | self.unknown
     }
+}
+
+/// Fields that rules are judged by and can write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HeaderField {
+    /// Source address.
+    Source,
+    /// Destination address.
+    Destination,
+    /// Source port.
+    SourcePort,
+    /// Destination port.
+    DestinationPort,
 }
 
 /// A translation.

@@ -60,7 +60,7 @@ pub enum Test {
     DestinationPort(Vec<Span<u16>>),
     /// Source or destination port.
     EitherPort(Vec<Span<u16>>),
-    /// Devices that it came in by; `+` or `*` at the end stands for any rest.
+    /// Devices that it came in by; `+` or `*` at the end stands for any rest, `\+` and `\*` for themselves.
     InDevice(Vec<String>),
     /// Devices that it leaves by, likewise.
     OutDevice(Vec<String>),

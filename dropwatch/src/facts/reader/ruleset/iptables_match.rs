@@ -44,6 +44,13 @@ pub(super) fn matches(words: &[String]) -> Vec<Match> {
 /// The condition that the words begin with, and how many words it takes.
 fn next(words: &[String], module: &str) -> (Option<Match>, usize) {
     if words[0] == "-m" {
+        // Their header must be there, which later fragments do not have (net/netfilter/xt_tcpudp.c).
+        if let "tcp" | "udp" = module {
+            return (
+                Some(Match::is(Test::DestinationPort(vec![(0, u16::MAX)]))),
+                2,
+            );
+        }
         if UNDERSTOOD.contains(&module) {
             return (None, 2);
         }
@@ -98,8 +105,8 @@ fn test(module: &str, option: &str, values: &[String]) -> Option<Test> {
     Some(match option {
         "-s" | "--src-range" => Test::Source(vec![value.parse().ok()?]),
         "-d" | "--dst-range" => Test::Destination(vec![value.parse().ok()?]),
-        "-i" => Test::InDevice(vec![value.clone()]),
-        "-o" => Test::OutDevice(vec![value.clone()]),
+        "-i" => Test::InDevice(vec![device(value)]),
+        "-o" => Test::OutDevice(vec![device(value)]),
         "-p" => Test::Protocol(vec![protocol::number(value)?]),
         "--sport" | "--sports" => Test::SourcePort(ports(value)?),
         "--dport" | "--dports" => Test::DestinationPort(ports(value)?),
@@ -115,6 +122,14 @@ fn test(module: &str, option: &str, values: &[String]) -> Option<Test> {
         "--icmp-type" | "--icmpv6-type" => Test::IcmpType(value.parse().ok()?),
         _ => return None,
     })
+}
+
+/// Only nft gives a `*` at the end a meaning.
+fn device(name: &str) -> String {
+    match name.strip_suffix('*') {
+        Some(start) => format!("{start}\\*"),
+        None => name.to_owned(),
+    }
 }
 
 /// TCP flags by name: `SYN,RST`, `ALL`, `NONE`.
@@ -207,6 +222,7 @@ mod tests {
                 "-p tcp -m tcp --sport 1000:2000 ! --dport 80 --tcp-flags SYN,RST SYN",
                 vec![
                     tcp,
+                    Match::is(Test::DestinationPort(vec![(0, u16::MAX)])),
                     Match::is(Test::SourcePort(vec![(1000, 2000)])),
                     Match::is_not(Test::DestinationPort(vec![(80, 80)])),
                     Match::is(Test::TcpFlags { mask: 6, value: 2 }),
@@ -256,7 +272,7 @@ mod tests {
             "-m tcp --tcp-flags SYN",
             "x",
         ] {
-            assert!(read(text).len() <= 1, "{text}");
+            assert!(read(text).len() <= 2, "{text}");
         }
         assert_eq!(flags("ALL"), Some(63));
         assert_eq!(flags("SYN,XYZ"), None);

@@ -261,9 +261,14 @@ fn nft(table: &Table, backend: Backend, until: Instant) -> Result<Vec<Chain>, Fa
         let what = ["list", "table", table.family.name(), &table.name];
         output(&path, &[options, &what].concat(), PROGRAM_LIMIT, until)
     };
-    let json = list(&["-j", "-t"])?;
     // Without it the rules lack their text only.
-    let texts = list(&["-a", "-s", "-t"]).map_or_else(|_| HashMap::new(), |text| nft::texts(&text));
+    let text = list(&["-a", "-s", "-t"]).unwrap_or_default();
+    // In its JSON nft prints anything for that (1.0.6).
+    if nft::is_dormant(&text) {
+        return Ok(Vec::new());
+    }
+    let json = list(&["-j", "-t"])?;
+    let texts = nft::texts(&text);
     nft::parse(&json, &texts, backend).map_err(FactError::Malformed)
 }
 

@@ -29,6 +29,17 @@ pub(super) fn parse(
     Ok(listing.chains)
 }
 
+/// Whether what `nft list table` prints is a table that is switched off: its chains see no packets.
+pub(super) fn is_dormant(listing: &str) -> bool {
+    // Before the first set or chain.
+    let own = listing
+        .lines()
+        .skip(1)
+        .take_while(|line| !line.contains('{'));
+    let mut flags = own.filter_map(|line| line.trim().strip_prefix("flags "));
+    flags.any(|flags| flags.split([',', ' ']).any(|flag| flag == "dormant"))
+}
+
 /// The rules in what `nft -a list table` prints, by handle.
 pub(super) fn texts(listing: &str) -> HashMap<u64, String> {
     let lines = listing.lines().filter_map(|line| {

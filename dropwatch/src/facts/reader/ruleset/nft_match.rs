@@ -13,6 +13,9 @@ pub(super) fn matches(wanted: &Value, family: Family) -> Vec<Match> {
     let (op, left, right) = (&wanted["op"], &wanted["left"], &wanted["right"]);
     let mut all = implied(left, family);
     let op = op.as_str().unwrap_or_default();
+    if op == "==" {
+        all.extend(upper_protocol(left, right));
+    }
     let own = compare(op, left, right);
     all.push(own.unwrap_or_else(|| Match::is(Test::Other(wanted.to_string()))));
     all
@@ -24,6 +27,19 @@ pub(super) fn key_is(key: &Value, value: &Value, family: Family) -> Vec<Match> {
     let own = test(key, value).filter(|_| value != "*");
     let other = || Test::Other(format!("{key} == {value}"));
     all.push(Match::is(own.unwrap_or_else(other)));
+    all
+}
+
+/// What a packet must have for `key` to be written: a header that is known, or something else.
+pub(super) fn implied_by_change(key: &Value, family: Family) -> Vec<Match> {
+    if key["meta"].is_object() || key["ct"].is_object() {
+        return Vec::new();
+    }
+    let mut all = implied(key, family);
+    // Only for addresses and ports is that all that is asked.
+    if !matches!(payload(key).1, "saddr" | "daddr" | "sport" | "dport") || all.is_empty() {
+        all.push(Match::is(Test::Other(format!("has {key}"))));
+    }
     all
 }
 
@@ -51,6 +67,20 @@ fn implied(left: &Value, family: Family) -> Vec<Match> {
     let version = version.map(|version| Match::is(Test::IpVersion(version)));
     let protocol = protocol.map(|number| Match::is(Test::Protocol(vec![number])));
     version.into_iter().chain(protocol).collect()
+}
+
+/// IPv6's first next header is the protocol only of packets without extension headers, which is not known of any. What
+/// names protocols alone asks for one of these at least.
+fn upper_protocol(left: &Value, right: &Value) -> Option<Match> {
+    if payload(left) != ("ip6", "nexthdr") {
+        return None;
+    }
+    let numbers = each(&members(right)?, protocol_number)?;
+    let upper = |number: &u8| matches!(number, 6 | 17 | 33 | 58 | 132 | 136);
+    numbers
+        .iter()
+        .all(upper)
+        .then_some(Match::is(Test::Protocol(numbers)))
 }
 
 /// Header and field.
@@ -126,9 +156,7 @@ fn test(left: &Value, right: &Value) -> Option<Test> {
     match payload(left) {
         ("ip" | "ip6", "saddr") => Some(Test::Source(each(&values, addresses)?)),
         ("ip" | "ip6", "daddr") => Some(Test::Destination(each(&values, addresses)?)),
-        ("ip", "protocol") | ("ip6", "nexthdr") => {
-            Some(Test::Protocol(each(&values, protocol_number)?))
-        }
+        ("ip", "protocol") => Some(Test::Protocol(each(&values, protocol_number)?)),
         ("tcp" | "udp" | "th" | "sctp" | "dccp" | "udplite", "sport") => {
             Some(Test::SourcePort(each(&values, span)?))
         }

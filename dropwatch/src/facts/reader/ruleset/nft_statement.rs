@@ -2,8 +2,8 @@
 
 use serde_json::Value;
 
-use super::nft_match::{key_is, matches};
-use super::nft_target::{mark_change, nat, nat_of_xt, queue, xt};
+use super::nft_match::{implied_by_change, key_is, matches};
+use super::nft_target::{header_change, mark_change, nat, nat_of_xt, queue, xt};
 use crate::facts::ruleset::{Family, MarkChange, Match, NatAction, Rule, Target, Test};
 
 /// Statements that let every packet go on, and that change nothing rules are judged by.
@@ -39,7 +39,9 @@ pub(super) fn rules(expressions: &[Value], family: Family, text: &str) -> Vec<Ru
     let mut bytes = 0;
     for one in expressions {
         let Some((name, body)) = one.as_object().and_then(|fields| fields.iter().next()) else {
-            rule.matches.push(not_understood(one));
+            // What nft has no JSON for is printed as in its language: a jump to a chain without a name (1.0.6), a drop too.
+            rule.targets.push(Target::Unknown(one.to_string()));
+            rule.packets = None;
             continue;
         };
         let asked = rule.matches.len();
@@ -73,7 +75,7 @@ pub(super) fn rules(expressions: &[Value], family: Family, text: &str) -> Vec<Ru
                 return parts;
             }
             name if HARMLESS.contains(&name) => {}
-            name => statement(&mut rule, name, one, body),
+            name => statement(&mut rule, name, one, body, family),
         }
         // What was counted before is more than what comes to the end.
         if rule.matches.len() > asked {
@@ -128,7 +130,7 @@ fn not_understood(statement: &Value) -> Match {
     Match::is(Test::Other(statement.to_string()))
 }
 
-fn statement(rule: &mut Rule, name: &str, whole: &Value, body: &Value) {
+fn statement(rule: &mut Rule, name: &str, whole: &Value, body: &Value, family: Family) {
     if let Some(target) = verdict(name, body) {
         rule.targets.push(target);
         return;
@@ -139,7 +141,12 @@ fn statement(rule: &mut Rule, name: &str, whole: &Value, body: &Value) {
     }
     match name {
         "queue" => rule.targets.push(queue(body)),
-        "mangle" => rule.targets.extend(mark_change(body)),
+        "mangle" => {
+            // Listings leave out that the packet must have what is written.
+            rule.matches.extend(implied_by_change(&body["key"], family));
+            rule.targets
+                .extend(mark_change(body).or_else(|| header_change(body)));
+        }
         "xt" => match (body["type"].as_str(), body["name"].as_str()) {
             (Some("match"), Some("comment")) => {}
             (Some("target"), Some(target)) => match NatAction::by_name(target) {

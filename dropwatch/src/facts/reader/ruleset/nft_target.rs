@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::nft_statement::ANYTHING;
 use super::nft_value::{addresses, span};
-use crate::facts::ruleset::{MarkChange, Nat, NatAction, Target};
+use crate::facts::ruleset::{HeaderField, MarkChange, Nat, NatAction, Target};
 
 /// `mangle`: what it does to the packet's mark or that of its conntrack entry.
 pub(super) fn mark_change(body: &Value) -> Option<Target> {
@@ -26,6 +26,18 @@ pub(super) fn mark_change(body: &Value) -> Option<Target> {
         });
     }
     None
+}
+
+/// `mangle`: which field of a header it writes that rules are judged by.
+pub(super) fn header_change(body: &Value) -> Option<Target> {
+    let field = match body["key"]["payload"]["field"].as_str()? {
+        "saddr" => HeaderField::Source,
+        "daddr" => HeaderField::Destination,
+        "sport" => HeaderField::SourcePort,
+        "dport" => HeaderField::DestinationPort,
+        _ => return None,
+    };
+    Some(Target::SetHeader(field))
 }
 
 /// A mark's new value as a change of `own`, and whether bits of the `other` mark come in.

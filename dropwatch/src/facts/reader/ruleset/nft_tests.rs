@@ -1,6 +1,7 @@
 use serde_json::json;
 
 use super::super::nft_statement::rules;
+use super::super::nft_value::device;
 use super::*;
 use crate::facts::ruleset::test::MarkTest;
 use crate::facts::ruleset::{MarkChange, Match, Nat, NatAction, Rule, State, Target, Test};
@@ -319,8 +320,30 @@ fn what_is_not_nft_is_an_error() {
     let chains = read(odd).expect("valid JSON");
     assert_eq!(chains.len(), 1);
     assert_eq!(chains[0].base, None);
-    assert_eq!(chains[0].rules[0].targets, [Target::Drop]);
-    assert_eq!(chains[0].rules[0].matches.len(), 2, "not understood");
+    let unknown = |text: &str| Target::Unknown(text.into());
+    assert_eq!(
+        chains[0].rules[0].targets,
+        [unknown("[]"), unknown("3"), Target::Drop]
+    );
+}
+
+#[test]
+fn a_table_that_is_switched_off_is_known_by_its_text() {
+    assert!(is_dormant(
+        "table ip t1 { # handle 1\n\tflags dormant\n\n\tchain c { # handle 1\n\t}\n}\n"
+    ));
+    assert!(!is_dormant(
+        "table ip t1 { # handle 1\n\tset s { # handle 2\n\t\tflags dormant\n\t}\n}\n"
+    ));
+    assert!(!is_dormant(""));
+}
+
+#[test]
+fn devices_with_stars_and_pluses_are_those_of_nft() {
+    let name = |name: &str| device(&Value::from(name));
+    assert_eq!(name("eth*").as_deref(), Some("eth*"));
+    assert_eq!(name("e9\\*").as_deref(), Some("e9\\*"));
+    assert_eq!(name("e+").as_deref(), Some("e\\+"));
 }
 
 #[test]

@@ -53,7 +53,12 @@ pub(super) fn addresses(value: &Value) -> Option<Addresses> {
 
 /// The name of a device; one that is gone is a number, which says nothing.
 pub(super) fn device(value: &Value) -> Option<String> {
-    value.as_str().map(str::to_owned)
+    let name = value.as_str()?;
+    // Only iptables gives it a meaning. nft's own `\*` is the form that is kept.
+    Some(match name.strip_suffix('+') {
+        Some(start) => format!("{start}\\+"),
+        None => name.to_owned(),
+    })
 }
 
 pub(super) fn protocol_number(value: &Value) -> Option<u8> {
