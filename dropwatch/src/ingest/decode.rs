@@ -123,7 +123,8 @@ impl Decoder {
     fn drop(&self, record: &SkbDrop) -> Drop {
         let location = self.location(record.location);
         let packet = Packet::from_flow(&record.flow, record.flags)
-            .filter(|packet| packet.fits(location.symbol.as_deref(), record.skb_len));
+            .filter(|packet| packet.fits(location.symbol.as_deref(), record.skb_len))
+            .map(|packet| packet.within(location.symbol.as_deref(), record.skb_len));
         Drop {
             time_ns: record.time_ns,
             cpu: record.cpu,

@@ -83,6 +83,21 @@ impl Packet {
         }
     }
 
+    /// Without what lies beyond the end of a buffer that begins with the TCP header, as at TCP's entrance.
+    #[must_use]
+    pub fn within(mut self, symbol: Option<&str>, len: u32) -> Self {
+        let function = symbol.and_then(|symbol| symbol.split('.').next());
+        if matches!(function, Some("tcp_v4_rcv" | "tcp_v6_rcv")) {
+            if len < 4 {
+                (self.sport, self.dport) = (None, None);
+            }
+            if len < 20 {
+                (self.tcp_flags, self.tcp_seq) = (None, None);
+            }
+        }
+        self
+    }
+
     /// Whether it is of an IP protocol, given by number.
     #[must_use]
     pub fn is_proto(&self, number: u8) -> bool {

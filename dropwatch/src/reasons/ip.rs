@@ -30,7 +30,7 @@ pub(super) const TABLE: &[ReasonText] = &[
         "ICMP_CSUM",
         Malformed,
         "The ICMP checksum is wrong.",
-        "`nstat -az | grep -i IcmpInCsum` and `tcpdump -vv -nn -i {dev|any} icmp`.",
+        "`nstat -az | grep -E 'Icmp6?InCsum'` and `tcpdump -vv -nn -i {dev|any} icmp or icmp6`.",
     ),
     text(
         "INVALID_PROTO",
@@ -102,7 +102,7 @@ pub(super) const TABLE: &[ReasonText] = &[
         "IP_INHDR",
         Malformed,
         "Something is wrong with the IP header: version, length or options, or, on kernels without a reason of its own for it, the TTL ran out while forwarding.",
-        "`nstat -az IpInHdrErrors` and `tcpdump -vv -nn -i {dev|any}`; a TTL of 1 points to a routing loop or traceroute.",
+        "`nstat -az | grep -E 'Ip6?InHdrErrors'` and `tcpdump -vv -nn -i {dev|any}`; a TTL of 1 points to a routing loop or traceroute.",
     ),
     text(
         "IP_INNOROUTES",

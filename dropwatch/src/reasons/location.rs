@@ -64,11 +64,6 @@ pub(super) const EXACT: &[(&str, Class, &str)] = &[
         "There is no usable IPv6 route, or a route says to drop it; see `ip -6 route get {dst}` and `ip -6 rule`.",
     ),
     (
-        "ip6_pkt_prohibit",
-        Class::Routing,
-        "There is no usable IPv6 route, or a route says to drop it; see `ip -6 route get {dst}` and `ip -6 rule`.",
-    ),
-    (
         "ip6_protocol_deliver_rcu",
         Class::Unknown,
         "Nothing here handles this IP protocol, or an extension header or IPsec policy forbids it; see `ss -6wnp` and `ip xfrm policy`.",
@@ -117,6 +112,16 @@ pub(super) const EXACT: &[(&str, Class, &str)] = &[
         "ip_rcv_core",
         Class::Malformed,
         "The IPv4 header is invalid, or the frame is for another machine's MAC address (then it is no loss); see `nstat -az | grep IpIn`.",
+    ),
+    (
+        "ipv6_frag_rcv",
+        Class::Unknown,
+        "A fragment of an IPv6 packet is malformed, overlaps others, or too many fragments wait; see `nstat -az | grep Ip6Reasm`.",
+    ),
+    (
+        "ipv6_rthdr_rcv",
+        Class::Config,
+        "An IPv6 routing header is malformed, of a type that is always refused (0), or of one that is not switched on; see `sysctl net.ipv6.conf.{dev|all}.accept_source_route net.ipv6.conf.{dev|all}.seg6_enabled` and `nstat -az Ip6InHdrErrors`.",
     ),
     (
         "ndisc_rcv",

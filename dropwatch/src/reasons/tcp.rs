@@ -161,8 +161,8 @@ pub(super) const TABLE: &[ReasonText] = &[
     text(
         "TCP_OLD_SEQUENCE",
         Normal,
-        "The segment lies wholly before the receive window, so it is a duplicate.",
-        "Nothing by itself; many of these mean that acknowledgements do not reach the peer.",
+        "The segment lies wholly before the receive window, so nothing in it is new: either it is a duplicate, or a probe that begins one byte early on purpose (a keepalive, or the question whether a closed window has opened), which is answered: not evaluated.",
+        "Nothing by itself. `ss -tnmio[ dst {src}]`: a Recv-Q that stays large means that the program here does not read; else many of these on a busy connection mean that acknowledgements do not reach the peer.",
     ),
     text(
         "TCP_OVERWINDOW",

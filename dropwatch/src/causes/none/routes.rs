@@ -135,8 +135,12 @@ fn no_route(drop: &Drop) -> Said {
     };
     Said {
         title: format!("to where there is no route{marked}"),
-        what: format!("There is no route to the destination{marked}, not even a default route."),
-        look: LOOK.into(),
+        what: format!(
+            "The look-up finds no route to the destination{marked} that may be used. Where `ip route` shows one that fits, a route of the \
+             type throw or a policy rule ends the look-up before it, or it is ignored because its link is down \
+             (ignore_routes_with_linkdown): not evaluated."
+        ),
+        look: format!("{LOOK}, `ip route show table all` (throw, linkdown)"),
         facts: facts(json!({ "kind": "none", "mark": drop.mark })),
         class: Class::Routing,
         lines: vec![line("route", format!("none{marked}"))],
@@ -154,7 +158,7 @@ fn by_route(route: &Route) -> Said {
     // A policy rule can refuse as well, and has no prefix.
     let what = match &route.prefix {
         Some(prefix) => format!("{kind} route, {prefix}{table}"),
-        None => format!("{kind} route or policy rule, whose prefix is not known"),
+        None => format!("{kind} route or policy rule (which one is not known)"),
     };
     let told = match kind.as_str() {
         "blackhole" => "without a word to the sender",
@@ -167,10 +171,11 @@ fn by_route(route: &Route) -> Said {
         }
         _ => LOOK.to_owned(),
     };
+    let article = if kind == "unreachable" { "an" } else { "a" };
     Said {
-        title: format!("refused by a {what}"),
+        title: format!("refused by {article} {what}"),
         what: format!(
-            "A {what} covers the destination: it drops the packet {told}. Somebody wanted it so."
+            "The destination is covered by {article} {what}: it drops the packet {told}. Somebody wanted it so."
         ),
         look,
         facts: facts(json!({ "kind": kind, "prefix": route.prefix, "table": route.table })),

@@ -1,5 +1,7 @@
 //! Frames that come in, up to the IP layer.
 
+use std::net::IpAddr;
+
 use super::{SILENT, Thing, always, known, packet, to_group, v4, v6};
 use crate::{
     model::anchor::Drop,
@@ -43,6 +45,24 @@ pub(super) const THINGS: &[Thing] = &[
         Malformed,
         "The frame ends before its IPv6 header does, which takes 40 bytes: there are no addresses in it.",
         "`tcpdump -e -nn -xx -i {dev|any} 'less 54'` shows it and the sender's MAC address.",
+    ),
+    known(
+        &[("IP_INHDR", "ip6_rcv_core"), (SILENT, "ip6_rcv_core")],
+        |drop| packet(drop, |p| must_not_come(p.src, p.dst)),
+        Malformed,
+        "An IPv6 packet that must not come from a link: its source or destination is the loopback address, or its source is a multicast \
+         group, or its destination a group that is never to leave a node (ff00::/16, ff01::/16). The kernel refuses such packets whatever is set.",
+        "`tcpdump -e -nn -i {dev|any} ip6` shows the MAC address of who sends them; `nstat -az | grep -E 'Ip6InHdrErrors|Ip6InAddrErrors'`.",
+    ),
+    known(
+        &[
+            ("UNHANDLED_PROTO", "ip6_tlvopt_unknown"),
+            (SILENT, "ip6_tlvopt_unknown"),
+        ],
+        always,
+        Malformed,
+        "An IPv6 extension header holds an option that this kernel does not know, and the option's type asks to drop the packet then.",
+        "`tcpdump -vv -nn -i {dev|any} ip6[ and host {src}]` shows the header; `nstat -az Ip6InHdrErrors`.",
     ),
     known(
         &[("UNHANDLED_PROTO", "__netif_receive_skb_core")],
@@ -197,10 +217,23 @@ pub(super) const THINGS: &[Thing] = &[
 fn group_of_the_link(drop: &Drop) -> bool {
     drop.reason.name.is_some()
         && packet(drop, |p| match (p.dst, p.src) {
-            (std::net::IpAddr::V4(dst), std::net::IpAddr::V4(src)) => {
+            (IpAddr::V4(dst), IpAddr::V4(src)) => {
                 let local = dst.octets()[..3] == [224, 0, 0] || p.is_proto(2);
                 local && !src.is_loopback() && !src.is_multicast() && !src.is_broadcast()
             }
             _ => false,
         })
+}
+
+/// Whether the kernel refuses these addresses from any link (net/ipv6/ip6_input.c, `ip6_rcv_core`, 5.10 to 7.2). Scope 1 counts
+/// in frames to many only, which packets to a group are.
+fn must_not_come(source: IpAddr, to: IpAddr) -> bool {
+    let (IpAddr::V6(source), IpAddr::V6(to)) = (source, to) else {
+        return false;
+    };
+    let scope = to.octets()[1] & 0xf;
+    source.is_loopback()
+        || to.is_loopback()
+        || source.is_multicast()
+        || to.is_multicast() && scope <= 1
 }

@@ -1,5 +1,7 @@
 //! Routes, forwarding and neighbours.
 
+use std::net::IpAddr;
+
 use super::{ANYWHERE, SILENT, Thing, always, known, packet, to_group, v4, v6};
 use crate::{
     model::anchor::Drop,
@@ -46,6 +48,23 @@ pub(super) const THINGS: &[Thing] = &[
         "`sysctl net.ipv6.conf.all.forwarding net.ipv6.conf.{dev|all}.forwarding` and `nstat -az | grep Ip6`.",
     ),
     known(
+        &[("IP_INADDRERRORS", "ip6_forward")],
+        |drop| packet(drop, |p| is_of_the_link(p.src)),
+        Routing,
+        "The IPv6 packet was to be forwarded, and its source is an address that must not leave its link (link-local, loopback, a group, or \
+         none at all): no router forwards such packets. Forwarding that is off ends here too: not evaluated.",
+        "`tcpdump -e -nn -i {dev|any} ip6 and dst host {dst}`: who sends from such an address to another network? Then \
+         `sysctl net.ipv6.conf.all.forwarding`.",
+    ),
+    known(
+        &[("IP_INADDRERRORS", "ip6_forward")],
+        always,
+        Unknown,
+        "The IPv6 packet was to be forwarded, and refused: either forwarding is off, or the destination may not leave its link, or a \
+         proxied neighbour is gone: not evaluated.",
+        "`sysctl net.ipv6.conf.all.forwarding net.ipv6.conf.{dev|all}.forwarding` and `ip -6 route get {dst}[ from {src} iif {iif}]`.",
+    ),
+    known(
         &[("PKT_TOO_BIG", "ip_forward")],
         v4,
         Config,
@@ -72,6 +91,19 @@ pub(super) const THINGS: &[Thing] = &[
         "Multicast came to a device that has no IPv6 multicast route (ff00::/8), as while IPv6 is only being set up on it: messages of \
          neighbour discovery and multicast membership that are sent when an interface comes up end so.",
         "Nothing, unless it lasts: `ip -6 route show table local[ dev {dev}]` must have ff00::/8.",
+    ),
+    known(
+        &[
+            ("IP_INNOROUTES", "ip6_pkt_prohibit"),
+            ("IP_OUTNOROUTES", "ip6_pkt_prohibit_out"),
+            (SILENT, "ip6_pkt_prohibit"),
+            (SILENT, "ip6_pkt_prohibit_out"),
+        ],
+        always,
+        Routing,
+        "A route or policy rule of the type prohibit covers the destination: somebody wanted it so. The sender is told by ICMPv6 \
+         (administratively prohibited).",
+        "`ip -6 route show table all type prohibit` and `ip -6 rule`.",
     ),
     known(
         &[
@@ -109,6 +141,14 @@ pub(super) const THINGS: &[Thing] = &[
         "`ip route get {dst}[ from {src} iif {iif}][ mark {mark}]`, `ip rule` and `sysctl net.ipv4.ip_forward`.",
     ),
     known(
+        &[(SILENT, "dst_discard_out"), (SILENT, "dst_discard")],
+        |drop| packet(drop, |p| p.l3 == 6 && p.is_proto(NO_NEXT_HEADER)),
+        Unknown,
+        "An IPv6 packet that says of itself that it carries nothing (next header 59): either that is how its delivery to this host ends, \
+         which is normal, or it was sent along a route that discards everything: not evaluated.",
+        "`ip -6 route get {dst}`: is the destination local?",
+    ),
+    known(
         &[
             (SILENT, "dst_discard_out"),
             (SILENT, "dst_discard"),
@@ -116,9 +156,9 @@ pub(super) const THINGS: &[Thing] = &[
         ],
         always,
         Routing,
-        "The packet was sent along a route that discards everything: either a blackhole route, or a route whose device is just going \
-         away, or one that waits for an IPsec association: not evaluated.",
-        "`ip route get {dst}[ mark {mark}]`, `ip[ {six}] route show table all type blackhole`, `ip xfrm policy`.",
+        "The packet was sent along a route that discards everything: either a blackhole route or policy rule, or a route whose device is \
+         just going away, or one that waits for an IPsec association: not evaluated.",
+        "`ip route get {dst}[ mark {mark}]`, `ip[ {six}] route show table all type blackhole`, `ip[ {six}] rule`, `ip xfrm policy`.",
     ),
     known(
         &[
@@ -152,6 +192,22 @@ pub(super) const THINGS: &[Thing] = &[
          `sysctl net.ipv4.ipfrag_time net.ipv6.ip6frag_time`.",
     ),
 ];
+
+/// IPv6's number for "nothing follows".
+const NO_NEXT_HEADER: u8 = 59;
+
+/// Whether routers must not forward what has this source (RFC 4291; net/ipv6/ip6_output.c, `ip6_forward`, 5.10 to 7.2).
+fn is_of_the_link(source: IpAddr) -> bool {
+    match source {
+        IpAddr::V4(_) => false,
+        IpAddr::V6(v6) => {
+            v6.is_unicast_link_local()
+                || v6.is_loopback()
+                || v6.is_multicast()
+                || v6.is_unspecified()
+        }
+    }
+}
 
 fn no_hops_left(drop: &Drop) -> bool {
     packet(drop, |p| p.ttl <= 1)

@@ -7,6 +7,8 @@ const LISTENERS: &str = "`ss -tlnp[ sport = :{dport}]` in this namespace (addres
 const NOBODY: &[(&str, &str)] = &[("NO_SOCKET", "tcp_v4_rcv"), ("NO_SOCKET", "tcp_v6_rcv")];
 const SILENT_RCV: &[(&str, &str)] = &[(SILENT, "tcp_v4_rcv"), (SILENT, "tcp_v6_rcv")];
 const SILENT_DO_RCV: &[(&str, &str)] = &[(SILENT, "tcp_v4_do_rcv"), (SILENT, "tcp_v6_do_rcv")];
+/// Of a TCP header without options. At TCP's entrance the packet begins with it.
+const HEADER_BYTES: u32 = 20;
 const COUNTERS: &str = "`ss -tanp[ dst {src}]` (TIME-WAIT, SYN-RECV) and `nstat -az | grep -E 'ListenOverflows|ListenDrops|TimeWait|TW'`.";
 
 pub(super) const THINGS: &[Thing] = &[
@@ -37,6 +39,13 @@ pub(super) const THINGS: &[Thing] = &[
     ),
     known(
         SILENT_RCV,
+        |drop| drop.len < HEADER_BYTES,
+        Malformed,
+        "The packet is too short to hold a TCP header.",
+        "`tcpdump -vv -e -nn -i {dev|any}[ host {src}]`; `nstat -az TcpInErrs`.",
+    ),
+    known(
+        SILENT_RCV,
         |drop| without_reasons(drop) && flag(drop, "SYN") && !flag(drop, "ACK"),
         Unknown,
         "Somebody wants to connect: either no TCP socket here listens for it (the port, or its address, device or VRF), or the SYN was \
@@ -47,8 +56,8 @@ pub(super) const THINGS: &[Thing] = &[
         SILENT_RCV,
         without_reasons,
         Unknown,
-        "Either the segment belongs to no connection here, or to one that is closed already (TIME_WAIT; often normal), or to a \
-         handshake that cannot be finished (an accept queue without room), or a check came first (checksum, filter, IPsec, TTL): not \
+        "Either the segment belongs to no connection here, or to one that is closed already (TIME_WAIT: often normal; data for FIN_WAIT2 \
+         is answered with a RST and lost), or to a handshake that cannot be finished (an accept queue without room), or a check came first (checksum, filter, IPsec, TTL): not \
          evaluated.",
         COUNTERS,
     ),
@@ -81,7 +90,8 @@ pub(super) const THINGS: &[Thing] = &[
         SILENT_RCV,
         always,
         Unknown,
-        "Either a late segment of a connection that is closed already (TIME_WAIT), which is acknowledged and often normal; or the last \
+        "Either a late segment of a connection that both ends have closed (TIME_WAIT), which is acknowledged and often normal; or data for \
+         one that only this end has closed (FIN_WAIT2), which nobody will read: it is answered with a RST and lost; or the last \
          step of a handshake that cannot be finished because the accept queue has no room (before 6.14) or that does not fit; or a frame \
          for another MAC address: not evaluated.",
         COUNTERS,
