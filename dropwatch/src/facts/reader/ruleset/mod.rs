@@ -14,7 +14,6 @@ mod nft_value;
 mod tables;
 mod words;
 
-use std::collections::HashMap;
 use std::fs;
 use std::io::ErrorKind;
 use std::path::PathBuf;
@@ -275,6 +274,8 @@ fn nft(table: &Table, backend: Backend, until: Instant) -> Result<Vec<Chain>, Fa
 /// Rule sets from texts, for tests of what judges them.
 #[cfg(any(test, fuzzing))]
 pub mod samples {
+    use std::collections::HashMap;
+
     use super::*;
 
     /// What iptables-legacy-save prints.
