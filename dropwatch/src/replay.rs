@@ -81,6 +81,9 @@ pub fn replay(
         count: None,
     };
     let mut session = Session::new(engine, printer, wanted);
+    if header.dropwatch_capture == OLDEST {
+        session.answers_once();
+    }
     session.start(&Start {
         causes: causes::root()
             .iter()

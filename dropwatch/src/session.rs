@@ -59,8 +59,10 @@ pub struct Session {
     names: Names,
     /// Namespaces whose names were asked and not told yet.
     naming: HashSet<u32>,
-    /// Drops whose lines wait for a name, oldest first.
-    held: VecDeque<Box<Drop>>,
+    /// Whether what is asked again is not answered again, as in captures of version 2.
+    answers_once: bool,
+    /// Drops and writes whose lines wait for a name, oldest first.
+    held: VecDeque<Event>,
     out: Vec<Output>,
     /// What could not be written: that ends the session, but not before its books are closed.
     failed: Option<Error>,
@@ -85,6 +87,7 @@ impl Session {
             taken: Taken::default(),
             names: Names::default(),
             naming: HashSet::new(),
+            answers_once: false,
             held: VecDeque::new(),
             out: Vec::new(),
             failed: None,
@@ -160,6 +163,11 @@ impl Session {
         self.wanted.explain || self.recorder.is_some()
     }
 
+    /// Every namespace's name is answered once only: a capture of version 2.
+    pub fn answers_once(&mut self) {
+        self.answers_once = true;
+    }
+
     /// Takes what happened.
     pub fn take(&mut self, event: &Event) {
         let time_ns = event.time_ns();
@@ -201,7 +209,7 @@ impl Session {
                 if !known && self.naming.insert(netns) {
                     self.asked.push(FactKey::Netns { netns });
                 }
-                self.held.push_back(drop.clone());
+                self.held.push_back(event.clone());
                 self.release(drop.time_ns);
             }
             Event::Fact {
@@ -211,7 +219,15 @@ impl Session {
             Event::IpvsReply(_) if self.wanted.explain || self.done() => {}
             // Writing what is there already changes nothing: it is remembered, but not worth a line.
             Event::SysctlWrite(write) if write.old == write.new => {}
-            Event::IpvsReply(_) | Event::SysctlWrite(_) | Event::Probe { .. } => self.print(event),
+            // Its record has no cookie: whether the number still belongs to the name that is known must be asked.
+            Event::SysctlWrite(write) => {
+                if write.netns != 0 && self.naming.insert(write.netns) {
+                    self.asked.push(FactKey::Netns { netns: write.netns });
+                }
+                self.held.push_back(event.clone());
+                self.release(write.time_ns);
+            }
+            Event::IpvsReply(_) | Event::Probe { .. } => self.print(event),
             _ => {}
         }
     }
@@ -219,21 +235,32 @@ impl Session {
     /// Prints the lines whose namespaces' names are known, or not known in time.
     fn release(&mut self, now_ns: u64) {
         while let Some(first) = self.held.front() {
-            let late = first.time_ns.saturating_add(NAME_PATIENCE_NS) <= now_ns
+            let mut unsure = false;
+            let netns = match first {
+                Event::Drop(drop) => drop.netns,
+                Event::SysctlWrite(write) => write.netns,
+                _ => 0,
+            };
+            let late = first.time_ns().saturating_add(NAME_PATIENCE_NS) <= now_ns
                 || self.held.len() > MOST_HELD;
             if late {
                 // Nobody waits for it a second time.
-                self.naming.remove(&first.netns);
-                if !self.names.is_known(first.netns) {
-                    self.names.learn(first.netns, None);
+                unsure = self.naming.remove(&netns) && !self.answers_once;
+                if !self.names.is_known(netns) {
+                    self.names.learn(netns, None);
                 }
-            } else if self.naming.contains(&first.netns) {
+            } else if self.naming.contains(&netns) {
                 break;
             }
-            let Some(first) = self.held.pop_front() else {
-                break;
-            };
-            self.print_drop(&first);
+            match self.held.pop_front() {
+                Some(Event::Drop(drop)) => self.print_drop(&drop),
+                // Its number may have another owner than the name's by now.
+                Some(write) if unsure => {
+                    self.say(|printer, _| printer.event(&write, &Names::default()));
+                }
+                Some(other) => self.print(&other),
+                None => break,
+            }
         }
     }
 

@@ -1,11 +1,17 @@
-//! What cannot be written ends a session, but not before its books are closed.
+//! What cannot be written ends a session, but not before its books are closed; and no line has another
+//! namespace's name.
 
 use std::{cell::RefCell, rc::Rc};
 
 use super::*;
 use crate::{
     causes, exit,
-    model::coverage::{Coverage, ProbeStatus},
+    facts::Netns,
+    model::{
+        anchor::Task,
+        coverage::{Coverage, ProbeStatus},
+        evidence::SysctlWrite,
+    },
     stats::Ledger,
 };
 
@@ -110,4 +116,61 @@ fn an_end_that_finds_no_room_is_told() {
     assert!(played(&printer, &recorder).is_err());
     assert_eq!(printer.last().as_deref(), Some("summary"));
     assert!(played(&Paper::with_room(9), &Paper::with_room(9)).is_ok());
+}
+
+/// Remembers under which namespace each line was printed.
+#[derive(Clone, Default)]
+struct Places(Rc<RefCell<Vec<String>>>);
+
+impl Sink for Places {
+    fn event(&mut self, event: &Event, names: &Names) -> io::Result<()> {
+        if let Event::SysctlWrite(write) = event {
+            self.0.borrow_mut().push(names.words(write.netns));
+        }
+        Ok(())
+    }
+}
+
+const SECOND: u64 = 1_000_000_000;
+
+fn written(time_ns: u64) -> Event {
+    Event::SysctlWrite(SysctlWrite {
+        time_ns,
+        netns: 7,
+        key: "net.ipv4.conf.eth0.rp_filter".into(),
+        old: "0".into(),
+        new: "1".into(),
+        process: Task {
+            pid: 1,
+            comm: "sysctl".into(),
+        },
+    })
+}
+
+fn named(time_ns: u64, name: &str) -> Event {
+    Event::Fact {
+        time_ns,
+        key: FactKey::Netns { netns: 7 },
+        fact: Fact::Netns(Netns {
+            name: Some(name.into()),
+            ..Netns::default()
+        }),
+    }
+}
+
+#[test]
+fn a_write_is_printed_under_the_namespace_that_has_the_number_now() {
+    let places = Places::default();
+    let engine = Engine::new(causes::all(), Coverage::default(), false);
+    let mut session = Session::new(engine, Box::new(places.clone()), Wanted::default());
+    session.take(&written(SECOND));
+    session.take(&named(SECOND + 1, "old"));
+    // The number went to another namespace: the name is asked again, and waited for.
+    session.take(&written(2 * SECOND));
+    assert_eq!(*places.0.borrow(), ["netns old"]);
+    session.take(&named(2 * SECOND + 1, "new"));
+    // Where no answer comes in time, no name is better than one that may be another's.
+    session.take(&written(3 * SECOND));
+    session.advance(4 * SECOND);
+    assert_eq!(*places.0.borrow(), ["netns old", "netns new", "netns 7"]);
 }
