@@ -174,7 +174,7 @@ impl<'a> Case<'a> {
         let spoof_suspected = outside && elsewhere && !of_local_route;
         let origin = if spoof_suspected {
             let back_index = lookup.map(|l| l.oif).or(back.and_then(|r| r.oif));
-            origin(drop, view, source, back_index)
+            origin(drop, view, source, dev.ifindex, back_index)
         } else {
             Origin::default()
         };

@@ -13,17 +13,20 @@ use crate::{
 pub fn fixes(case: &Case<'_>) -> Vec<Fix> {
     let mut fixes = Vec::new();
     if case.spoof_suspected {
-        if let Some(owner) = &case.origin.owner {
-            fixes.push(right(format!(
-                "Nothing: the filter kept a source out that belongs to {owner}"
-            )));
-            return fixes;
+        let origin = &case.origin;
+        match &origin.owner {
+            Some(owner) if origin.owner_sends_back && !origin.is_asymmetric() => {
+                fixes.push(right(format!(
+                    "Nothing: the filter kept a source out that belongs to {owner}"
+                )));
+                return fixes;
+            }
+            _ if origin.is_asymmetric() => {}
+            _ => fixes.push(right(format!(
+                "Decide first. If {} is no machine that is reached by {}: nothing, the filter kept a forged source out",
+                case.source, case.dev.name
+            ))),
         }
-        let right = right(format!(
-            "Decide first. If {} is no machine that is reached by {}: nothing, the filter kept a forged source out",
-            case.source, case.dev.name
-        ));
-        fixes.push(right);
     }
     match (&case.effective, case.kind) {
         // Without the values nothing can be said of what to set them to.
@@ -60,10 +63,6 @@ pub fn fixes(case: &Case<'_>) -> Vec<Fix> {
                 fixes.extend(persist(case));
             }
         }
-    }
-    if case.origin.conversation == Some(true) && fixes.len() > 1 {
-        // The decision is made already.
-        fixes.remove(0);
     }
     if let Some(first) = fixes.first_mut() {
         first.primary = true;
@@ -113,8 +112,8 @@ fn src_valid_mark(case: &Case<'_>) -> Option<Fix> {
 
 /// The device has an address, so loose mode accepts any source with a route, and 2 wins over `all` = 1.
 fn loosen(case: &Case<'_>) -> Fix {
-    let title = match (case.spoof_suspected, case.origin.conversation) {
-        (true, None | Some(false)) => format!(
+    let title = match (case.spoof_suspected, case.origin.is_asymmetric()) {
+        (true, false) => format!(
             "If {} really sends by {} (asymmetric path): use loose mode on {}",
             case.source, case.dev.name, case.dev.name
         ),

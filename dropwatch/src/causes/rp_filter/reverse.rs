@@ -1,7 +1,7 @@
 //! The route back to the source: what it was, how it could lead back by the right device, and whether the source
 //! is forged.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use serde::Serialize;
 
@@ -38,9 +38,21 @@ pub(super) struct ReverseRoute {
 pub(super) struct Origin {
     /// Device and namespace here that have this very address, behind the device of the route back.
     pub(super) owner: Option<String>,
+    /// By which device that owner's own routes lead to the packet's destination, if that one leads to the device that the packet
+    /// came in by, or away from this namespace: then the path is asymmetric.
+    pub(super) owner_sends_by: Option<String>,
+    /// Whether they lead straight to another device of this namespace: then the owner did not send the packet this way.
+    pub(super) owner_sends_back: bool,
     /// Whether conntrack has seen packets of this connection in both directions; `None` where it was not asked or
     /// could not tell.
     pub(super) conversation: Option<bool>,
+}
+
+impl Origin {
+    /// Whether the path is known to be asymmetric.
+    pub(super) fn is_asymmetric(&self) -> bool {
+        self.conversation == Some(true) || self.owner_sends_by.is_some()
+    }
 }
 
 /// How the source is reached by the device that it came in by.
@@ -145,11 +157,30 @@ fn subnet(cidr: &str) -> Option<(Ipv4Addr, u32)> {
 }
 
 /// Looks for who has the source's address, and for answers to it.
-pub(super) fn origin(drop: &Drop, view: &View<'_>, source: Ipv4Addr, back: Option<u32>) -> Origin {
+pub(super) fn origin(
+    drop: &Drop,
+    view: &View<'_>,
+    source: Ipv4Addr,
+    dev: u32,
+    back: Option<u32>,
+) -> Origin {
     let behind = back.and_then(|index| view.link(drop.netns, index));
     let there = behind.and_then(|link| {
         let netns = link.peer.as_ref()?.netns.filter(|n| *n != drop.netns)?;
         Some((link, netns, view.owner(netns, source)?))
+    });
+    let sends = there.and_then(|(link, netns, owner)| {
+        owner.device.as_ref()?;
+        let IpAddr::V4(to) = drop.packet.as_ref()?.dst else {
+            return None;
+        };
+        let route = view.route_of(netns, to, Some(source), 0, 0, 0)?;
+        let (oif, by) = (route.oif?, route.dev.clone()?);
+        let straight = oif == link.peer.as_ref()?.ifindex || {
+            let far = view.link(netns, oif)?.peer.as_ref();
+            far.is_some_and(|p| p.netns == Some(drop.netns) && p.ifindex != dev)
+        };
+        Some((straight, by))
     });
     let owner = there.and_then(|(link, netns, owner)| {
         let name = link.peer.as_ref()?.owner.as_ref();
@@ -172,6 +203,8 @@ pub(super) fn origin(drop: &Drop, view: &View<'_>, source: Ipv4Addr, back: Optio
     let entry = tuple.and_then(|tuple| view.conntrack(drop.netns, tuple, 0));
     Origin {
         owner,
+        owner_sends_back: sends.as_ref().is_some_and(|(straight, _)| *straight),
+        owner_sends_by: sends.filter(|(straight, _)| !straight).map(|(_, by)| by),
         // No entry says nothing: conntrack may not be there, or in another zone.
         conversation: entry
             .filter(|e| e.found)

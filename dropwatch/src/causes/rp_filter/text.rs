@@ -23,7 +23,10 @@ pub fn title(case: &Case<'_>) -> String {
             format!("refused by the loose reverse-path filter on {dev}, which has no IPv4 address")
         }
         Kind::NoRoute => {
-            format!("refused by the reverse-path filter on {dev}: no route to the source")
+            format!(
+                "refused by the reverse-path filter on {dev}: {}",
+                no_way(case)
+            )
         }
         Kind::LocalRoute => {
             format!("refused on {dev}: the source is inside a local route, and rp_filter is on")
@@ -43,11 +46,25 @@ pub fn counted(case: &Case<'_>) -> Option<String> {
         Kind::LooseNoAddress => {
             "refused by the loose reverse-path filter for want of an IPv4 address"
         }
-        Kind::NoRoute => "refused by the reverse-path filter: no route to the source",
+        Kind::NoRoute => {
+            return Some(format!(
+                "refused by the reverse-path filter: {}",
+                no_way(case)
+            ));
+        }
         Kind::LocalRoute => "refused: the source is inside a local route, and rp_filter is on",
         Kind::Unknown => return None,
     };
     Some(what.into())
+}
+
+/// Why there is no way back to the source.
+fn no_way(case: &Case<'_>) -> String {
+    let kind = case.reverse.as_ref().and_then(|r| r.kind.as_deref());
+    match kind.filter(|kind| matches!(*kind, "blackhole" | "unreachable" | "prohibit")) {
+        Some(kind) => format!("the route to the source is of type {kind}"),
+        None => "no route to the source".into(),
+    }
 }
 
 /// The device that it came in by, or the VRF where that one is not known.
@@ -94,7 +111,7 @@ fn demands(case: &Case<'_>) -> String {
     match &case.effective {
         Some(e) if e.value > 0 => {
             format!(
-                ", and rp_filter = {} ({}) demands one",
+                ", and rp_filter = {} ({}) demands a way back",
                 e.value,
                 mode(e.value)
             )
@@ -117,7 +134,7 @@ fn leads_back(case: &Case<'_>) -> String {
             prefix,
             ..
         }) => format!(
-            "the route back to {source}{table} is a {kind} route ({})",
+            "the route back to {source}{table} is of type {kind} ({})",
             prefix.as_deref().unwrap_or("its prefix is not known")
         ),
         _ if case.kind == Kind::LocalRoute => format!(
@@ -149,14 +166,24 @@ fn judgement(case: &Case<'_>) -> String {
         return String::new();
     }
     let dev = &case.dev.name;
-    match (&case.origin.owner, case.origin.conversation) {
-        (Some(owner), _) => format!(
-            " {dev} carries a default route, and {owner} has that address here: the source was forged, or its packet \
-             left this machine and came back. The filter did its job."
-        ),
-        (None, Some(true)) => format!(
+    let origin = &case.origin;
+    match (&origin.owner, &origin.owner_sends_by) {
+        _ if origin.conversation == Some(true) => format!(
             " {dev} carries a default route, and conntrack has seen this connection answered: the path is asymmetric, \
              the source is hardly forged."
+        ),
+        (Some(owner), Some(by)) => format!(
+            " {dev} carries a default route, and {owner} has that address here, whose own routes lead to the destination by \
+             {by}: the path is asymmetric, the source is hardly forged."
+        ),
+        (Some(owner), None) if origin.owner_sends_back => format!(
+            " {dev} carries a default route, and {owner} has that address here, whose own routes lead straight to this \
+             host: the source was forged, or its packet left this machine and came back. The filter did its job."
+        ),
+        (Some(owner), None) => format!(
+            " {dev} carries a default route, and {owner} has that address here: either the source was forged and the filter did \
+             its job, or the owner's packets take another way here than those to it (an asymmetric path): nothing seen here \
+             tells which."
         ),
         (None, _) => format!(
             " {dev} carries a default route, so this is an asymmetric path (the machine sends by a router there, and \

@@ -23,6 +23,8 @@ struct Path {
     sysctls: &'static [(&'static str, &'static str)],
     /// A rule of iptables on the router.
     iptables: Option<&'static str>,
+    /// Whether the client has a second link to the router, with the source on it.
+    second_link: bool,
     /// The client's source address.
     source: &'static str,
     kind: &'static str,
@@ -44,6 +46,7 @@ const ASYMMETRIC: Path = Path {
     router: "route add default via 10.91.1.2\n",
     sysctls: STRICT,
     iptables: None,
+    second_link: false,
     source: "10.92.1.50",
     kind: "strict_mismatch",
     words: &["asymmetric path"],
@@ -53,6 +56,19 @@ const ASYMMETRIC: Path = Path {
         "ip route replace 10.92.1.50/32 via 10.91.1.2 dev r0",
     ],
     unknown: None,
+};
+
+/// The client has the address on a second link to the router, and sends by the first.
+const OWNER_ELSEWHERE: Path = Path {
+    second_link: true,
+    source: "10.93.1.50",
+    words: &["whose own routes lead to the destination by c0: the path is asymmetric"],
+    never: &["did its job", "Decide first"],
+    commands: &[
+        "sysctl -w net.ipv4.conf.r0.rp_filter=2",
+        "ip route replace 10.93.1.50/32 via 10.91.1.2 dev r0",
+    ],
+    ..ASYMMETRIC
 };
 
 /// Nobody knows the way back to the source.
@@ -73,7 +89,7 @@ const NO_ROUTE: Path = Path {
 /// The way back is a route that refuses.
 const BLACKHOLE: Path = Path {
     router: "route add blackhole 10.9.0.0/16\n",
-    words: &["blackhole route (10.9.0.0/16)"],
+    words: &["of type blackhole (10.9.0.0/16)"],
     ..NO_ROUTE
 };
 
@@ -140,6 +156,12 @@ pub const SCENARIOS: &[Scenario] = &[
         run: |lab| play(lab, &ASYMMETRIC),
     },
     Scenario {
+        name: "asymmetric_owner",
+        kind: Kind::Scenario,
+        about: "a machine here that has the address and sends by another link: asymmetric, not forged",
+        run: |lab| play(lab, &OWNER_ELSEWHERE),
+    },
+    Scenario {
         name: "no_route_back",
         kind: Kind::Scenario,
         about: "no route to the source: the route comes first, with its gateway",
@@ -202,11 +224,29 @@ fn play(lab: &Lab, path: &Path) -> Result<()> {
 }
 
 fn until_verdict(lab: &Lab, path: &Path) -> Result<(Routed, Tracer, Value)> {
-    let client = format!("addr add {}/32 dev lo", path.source);
+    let client = match path.second_link {
+        true => String::new(),
+        false => format!("addr add {}/32 dev lo", path.source),
+    };
     if path.router.contains("type vrf") {
         needs_vrf()?;
     }
     let net = Routed::build(path.router, &client)?;
+    if path.second_link {
+        let peer = net.client.name();
+        net.router.ip(&format!(
+            "link add r2 type veth peer name c2 netns {peer}
+             addr add 10.93.1.1/24 dev r2
+             link set r2 up
+             "
+        ))?;
+        net.client.ip(&format!(
+            "addr add {}/24 dev c2
+             link set c2 up
+             ",
+            path.source
+        ))?;
+    }
     for (key, value) in path.sysctls {
         net.router.sysctl(key, value)?;
     }
