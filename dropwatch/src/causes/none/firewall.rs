@@ -5,6 +5,7 @@ mod queue;
 
 use std::time::Duration;
 
+use dropwatch_common::record::ct_insert::status;
 use serde_json::Value;
 
 use super::same::{self, SameRules};
@@ -92,6 +93,17 @@ pub fn explain(drop: &Drop, view: &View<'_>) -> Option<Said> {
             });
             passed(drop, &place, trip, &further, queues)
         }
+        By::Reinject if nobody(&attribution) && may_be_refused(drop, attribution.place.hook) => (
+            None,
+            format!(
+                "{} took it from {} and gave it back. No later rule of that hook drops such a packet: either the program's \
+                 verdict was DROP, or conntrack refused the packet's new entry at the end of the hook (another one was in its way, \
+                 or its table is full): not evaluated.",
+                holder(drop, trip),
+                queue_name(trip)
+            ),
+            "that program's log and configuration; `conntrack -S` (insert_failed, drop)".to_owned(),
+        ),
         By::Reinject if nobody(&attribution) => (
             Some("queue_drop"),
             format!(
@@ -274,6 +286,14 @@ fn look_at_rules() -> String {
 /// Whether no rule of the hook can have dropped it.
 fn nobody(attribution: &Attribution<'_>) -> bool {
     attribution.suspects.list.is_empty() && attribution.suspects.complete
+}
+
+/// Whether conntrack enters the packet's connection into its table at the end of that hook, and may refuse to
+/// (net/netfilter/nf_conntrack_proto.c, `nf_confirm`).
+fn may_be_refused(drop: &Drop, hook: Option<Hook>) -> bool {
+    let last = hook.is_none_or(|hook| matches!(hook, Hook::Input | Hook::Postrouting));
+    let entry = drop.insertion.as_ref();
+    last && entry.is_some_and(|entry| entry.status & status::CONFIRMED == 0)
 }
 
 /// Whether the program's verdict was seen, and was none to drop.
