@@ -76,6 +76,13 @@ pub enum To {
         /// Device.
         dev: Option<String>,
     },
+    /// The IP protocol that is not handled.
+    Protocol {
+        /// Name, or number.
+        proto: String,
+        /// Device.
+        dev: Option<String>,
+    },
     /// The device.
     Device(Option<String>),
 }
@@ -106,7 +113,7 @@ impl Same {
         matches!(
             self,
             Self::Place {
-                to: To::Device(_) | To::Host { .. },
+                to: To::Device(_) | To::Host { .. } | To::Protocol { .. },
                 ..
             }
         )
@@ -127,6 +134,10 @@ impl Same {
                 to: To::Host { dst, .. },
                 ..
             } => format!(" (to {dst})"),
+            Self::Place {
+                to: To::Protocol { proto, .. },
+                ..
+            } => format!(" ({proto})"),
             _ => String::new(),
         }
     }
@@ -162,6 +173,17 @@ impl To {
                 dst: packet.dst,
                 port: packet.dport.filter(|_| packet.icmp_type.is_none()),
             },
+            // What is missing is what handles the protocol.
+            _ if matches!(
+                drop.reason.name.as_deref(),
+                Some("IP_NOPROTO" | "UNHANDLED_PROTO")
+            ) =>
+            {
+                Self::Protocol {
+                    proto: packet.proto.clone(),
+                    dev: dev(),
+                }
+            }
             Some(Class::Routing | Class::Neighbour) => Self::Host {
                 dst: packet.dst,
                 dev: dev(),
