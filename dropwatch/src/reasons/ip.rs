@@ -132,7 +132,7 @@ pub(super) const TABLE: &[ReasonText] = &[
         "IP_LOCAL_SOURCE",
         Routing,
         "The source address is one of this machine's own, yet the packet came in from outside.",
-        "`ip -o addr | grep -F {src}`: duplicate address, or a packet that came back; `sysctl net.ipv4.conf.{dev|all}.accept_local` allows it.",
+        "`ip -o addr | grep -F {src}`: duplicate address, or a packet that came back; `sysctl net.ipv4.conf.{dev|all}.accept_local` allows it where rp_filter is not strict (1).",
     ),
     text(
         "IP_NOPROTO",
@@ -191,8 +191,8 @@ pub(super) const TABLE: &[ReasonText] = &[
     text(
         "OTHERHOST",
         Device,
-        "The frame's destination is not the MAC address of the device that received it.",
-        "`tcpdump -e -nn -i {dev|any}[ host {dst}]` shows the destination MAC; compare `ip -d link show[ dev {dev}]`.",
+        "The frame is not for the device that received it: its destination is another MAC address, or it has a VLAN tag for which there is no VLAN device.",
+        "`tcpdump -e -nn -i {dev|any}` shows destination MAC and VLAN tag; compare `ip -d link show[ dev {dev}]` and `ip -d link show type vlan`.",
     ),
     text(
         "PKT_TOO_BIG",

@@ -24,7 +24,7 @@ pub struct Said {
 const SENDER: &str = "who sends it: a forged or looped packet (`tcpdump -e -nn -i {dev|any} src host {src}` shows its MAC address)";
 const TWICE: &str = "who sends it: a packet that came back, or an address configured twice \
                      (`tcpdump -e -nn -i {dev|any} src host {src}` shows its MAC address); \
-                     `sysctl net.ipv4.conf.{dev|all}.accept_local` allows it";
+                     `sysctl net.ipv4.conf.{dev|all}.accept_local` allows it where rp_filter is not strict (1)";
 
 /// Explains the source of a drop; `None` when it was not the matter, or while facts are pending.
 pub fn explain(drop: &Drop, view: &View<'_>) -> Option<Said> {

@@ -8,9 +8,10 @@ use crate::{
     reasons::Class::{Device, Malformed, Normal, Program, Unknown},
 };
 
-const OTHER_MAC: &str = "The frame's destination is not the MAC address of the device that received it. Either it is for another \
-     machine, which is often normal (a switch or bridge floods frames, or the device takes all of them), or a neighbour uses a wrong \
-     or old MAC address, or it is for a device on top of this one (such as a macvlan) that is down or gone: not evaluated.";
+const OTHER_MAC: &str = "The frame is not for the device that received it. Either its destination is another MAC address: of another \
+     machine, which is often normal (a switch or bridge floods frames, or the device takes all of them), or a wrong or old one, or that of \
+     a device on top of this one (such as a macvlan) that is down or gone. Or it has a VLAN tag for which there is no VLAN device here: not \
+     evaluated.";
 
 pub(super) const THINGS: &[Thing] = &[
     known(
@@ -18,8 +19,8 @@ pub(super) const THINGS: &[Thing] = &[
         always,
         Device,
         OTHER_MAC,
-        "`tcpdump -e -nn -i {dev|any}[ host {dst}]` shows the destination MAC; compare `ip -d link show[ dev {dev}]` \
-         and the devices on top of it, `ip -d link`.",
+        "`tcpdump -e -nn -i {dev|any}` shows destination MAC and VLAN tag; compare `ip -d link show[ dev {dev}]` \
+         and the devices on top of it, `ip -d link show type vlan`.",
     ),
     known(
         &[
