@@ -4,8 +4,15 @@ use std::collections::HashMap;
 
 use super::class::Class;
 
-/// How long a judgement holds. Rules, routes and sockets change.
-const HOLDS_NS: u64 = 5_000_000_000;
+/// How long a judgement holds. Rules, routes and sockets change: what is dropped by a new rule within this time after a drop of
+/// the same class is counted under the old one.
+const HOLDS_NS: u64 = 1_000_000_000;
+
+/// How long it holds while there are more classes than [`FEW`]: judging takes time.
+const HOLDS_LONGER_NS: u64 = 5_000_000_000;
+
+/// Classes that can all be judged anew every second.
+const FEW: usize = 256;
 
 /// How long it is remembered after that, for what cannot be judged anew.
 const KEEP_NS: u64 = 60_000_000_000;
@@ -34,7 +41,12 @@ impl Memo {
     #[must_use]
     pub fn get(&self, class: &Class, now_ns: u64) -> Option<Known> {
         let (case, judged_ns) = self.cases.get(class)?;
-        let holds = now_ns <= judged_ns.saturating_add(HOLDS_NS);
+        let holds_ns = if self.cases.len() <= FEW {
+            HOLDS_NS
+        } else {
+            HOLDS_LONGER_NS
+        };
+        let holds = now_ns <= judged_ns.saturating_add(holds_ns);
         Some(if holds {
             Known::Case(*case)
         } else {
@@ -58,7 +70,7 @@ impl Memo {
 
     /// Forgets what is too old.
     pub fn expire(&mut self, now_ns: u64) {
-        if now_ns < self.cleaned_ns.saturating_add(HOLDS_NS) {
+        if now_ns < self.cleaned_ns.saturating_add(HOLDS_LONGER_NS) {
             return;
         }
         self.cleaned_ns = now_ns;
