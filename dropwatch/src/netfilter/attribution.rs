@@ -6,12 +6,13 @@ use serde_json::{Value, json};
 
 use super::{
     Answer, Candidate, Candidates, Packet, Passed, hooks,
+    naming::{describe, rule_json},
     place::{By, Place},
     suspects as suspects_of,
     suspects::passed_before,
 };
 use crate::{
-    facts::ruleset::{Backend, Chain, Family, Ruleset, Subsystem, Unreadable},
+    facts::ruleset::{Chain, Family, Ruleset, Subsystem, Unreadable},
     model::{anchor::Drop, coverage::Coverage, hook::Hook},
 };
 
@@ -30,6 +31,9 @@ pub struct Attribution<'a> {
     passed: Option<String>,
     /// Whose rules alone these are, if that is known.
     only: Option<Subsystem>,
+    /// Whether a queue program gave it back there by a verdict that was not seen: what takes packets back frees those that the
+    /// program wants dropped and those that a later rule drops alike.
+    verdict_unseen: bool,
 }
 
 impl<'a> Attribution<'a> {
@@ -59,6 +63,7 @@ impl<'a> Attribution<'a> {
                 not_evaluated: Vec::new(),
                 passed: None,
                 only: None,
+                verdict_unseen: false,
             });
         }
         let only = place.subsystem(coverage);
@@ -81,7 +86,11 @@ impl<'a> Attribution<'a> {
             not_evaluated.push("the rules, for at which hook it was is not known".into());
         }
         suspects.complete &= not_evaluated.is_empty();
-        let dropped = certain(&place, &suspects).zip(last);
+        let verdict_unseen =
+            place.by == By::Reinject && drop.queue.as_ref().is_none_or(|trip| trip.back.is_none());
+        let dropped = certain(&place, &suspects)
+            .filter(|_| !verdict_unseen)
+            .zip(last);
         let before = dropped.map(|(one, packet)| passed_before(set, &packet, one));
         let before = before.unwrap_or_default();
         let passed = (!before.is_empty()).then(|| {
@@ -103,13 +112,44 @@ impl<'a> Attribution<'a> {
             not_evaluated,
             passed,
             only,
+            verdict_unseen,
         })
     }
 
     /// The rule or policy that did it, if that is sure.
     #[must_use]
     pub fn certain(&self) -> Option<&Candidate<'a>> {
+        self.would_drop().filter(|_| !self.verdict_unseen)
+    }
+
+    /// The rule or policy that drops such a packet for sure, if a queue program has not done so before.
+    #[must_use]
+    pub fn would_drop(&self) -> Option<&Candidate<'a>> {
         certain(&self.place, &self.suspects)
+    }
+
+    /// A sentence on a queue program or a later rule of its hook, where the program's verdict was not seen; `else_by` names
+    /// who else can have dropped it.
+    #[must_use]
+    pub fn program_or_rule(&self, else_by: &str) -> String {
+        let rules = match self.suspects.list.as_slice() {
+            [] => format!("not evaluated: {}", self.missing()),
+            [one] => match one.matches {
+                Answer::Yes => format!("{} drops such a packet", describe(one)),
+                _ => format!("{} may drop such a packet", describe(one)),
+            },
+            several => format!("{} rules there may drop such a packet", several.len()),
+        };
+        let hook = self.place.hook.map_or("unknown", Hook::name);
+        format!(
+            "Either its verdict was DROP, which was not seen, or a later rule of the hook ({hook}) dropped it{else_by}: {rules}."
+        )
+    }
+
+    /// Whether that is all that can be said.
+    #[must_use]
+    pub fn is_verdict_unseen(&self) -> bool {
+        self.verdict_unseen
     }
 
     /// The facts, as documented in docs/events.md.
@@ -165,22 +205,31 @@ impl<'a> Attribution<'a> {
                     self.missing()
                 )
             }
-            ([one], true) if one.matches == Answer::Maybe => format!(
+            ([one], true) => format!(
                 "Netfilter dropped it {at}: if it was a rule, then {}.",
                 describe(one)
             ),
-            (list, _) => format!(
-                "Netfilter dropped it {at}, by {}{}.",
-                match list.len() {
+            (list, complete) => {
+                let which = match list.len() {
                     1 => "a rule".to_owned(),
                     several => format!("one of {several} rules"),
-                },
-                if self.suspects.complete {
+                };
+                let other = if complete {
                     ""
                 } else {
                     " or one that was not evaluated"
-                }
-            ),
+                };
+                // Of several that may have, one may have to.
+                let is_rule =
+                    self.place.by == By::NfTables || complete && list.iter().any(|one| one.sure);
+                let by = if is_rule {
+                    "by"
+                } else {
+                    "if it was a rule, then by"
+                };
+                let comma = if is_rule { "," } else { ":" };
+                format!("Netfilter dropped it {at}{comma} {by} {which}{other}.")
+            }
         }
     }
 
@@ -258,50 +307,6 @@ fn family(drop: &Drop) -> Option<Family> {
         6 => Some(Family::Ip6),
         _ => None,
     }
-}
-
-/// A rule or policy with its place.
-#[must_use]
-pub fn describe(one: &Candidate<'_>) -> String {
-    let Chain {
-        backend,
-        table,
-        name,
-        ..
-    } = one.chain;
-    match one.rule {
-        Some(rule) => {
-            let handle = rule
-                .handle
-                .map_or(String::new(), |h| format!(" handle {h}"));
-            // iptables counts its rules, nft does not.
-            let number = one
-                .position()
-                .filter(|_| *backend != Backend::Nft)
-                .map_or(String::new(), |number| format!(" rule {number}"));
-            let why = one.why();
-            let why = why.map_or(String::new(), |why| format!(" ({why})"));
-            format!(
-                "{backend} table {table} chain {name}{number}{handle}: {}{why}",
-                rule.text
-            )
-        }
-        None => format!("the policy of {backend} table {table} chain {name}, which is drop"),
-    }
-}
-
-/// A rule or policy, as in the facts.
-#[must_use]
-pub fn rule_json(one: &Candidate<'_>) -> Value {
-    json!({
-        "backend": one.chain.backend,
-        "table": one.chain.table,
-        "chain": one.chain.name,
-        "text": one.rule.map_or("policy drop", |rule| &rule.text),
-        "handle": one.rule.and_then(|rule| rule.handle),
-        "position": one.position(),
-        "why": one.why(),
-    })
 }
 
 /// The packet as it was at the drop; `after` is how far it had come if it came back from a queue there.

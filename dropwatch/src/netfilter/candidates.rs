@@ -101,10 +101,11 @@ pub struct Candidates<'a> {
 }
 
 impl<'a> Candidates<'a> {
-    /// The only one, if it matches for sure.
+    /// The only one, if it matches for sure and the packet came to it for sure: what a rule before it may have let out may
+    /// have been dropped by conntrack, NAT or IPVS.
     #[must_use]
     pub fn certain(&self) -> Option<&Candidate<'a>> {
-        self.only().filter(|one| one.matches == Answer::Yes)
+        self.only().filter(|one| one.sure)
     }
 
     /// The only one, though it may not match: it was that one if it was a rule at all.

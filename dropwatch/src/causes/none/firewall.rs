@@ -2,6 +2,7 @@
 
 mod ipvs;
 mod queue;
+mod title;
 
 use std::time::Duration;
 
@@ -23,6 +24,7 @@ use crate::{
 use queue::{
     gone, holder, is_whole, lost, program_said_drop, queue_name, refused, segments, trip_words,
 };
+use title::title;
 
 /// Rules that were read longer after a drop are said to be.
 const LATE_NS: u64 = 1_000_000_000;
@@ -114,10 +116,28 @@ pub fn explain(drop: &Drop, view: &View<'_>) -> Option<Said> {
             ),
             "that program's log and configuration".to_owned(),
         ),
+        By::Reinject if attribution.is_verdict_unseen() => (
+            None,
+            format!(
+                "{} took it from {} and gave it back. {}",
+                holder(drop, trip),
+                queue_name(trip),
+                attribution.program_or_rule(
+                    if attribution.would_drop().is_none()
+                        && may_be_refused(drop, attribution.place.hook)
+                    {
+                        ", or conntrack refused its new entry at the end"
+                    } else {
+                        ""
+                    }
+                )
+            ),
+            format!("that program's log and configuration; {}", look_at_rules()),
+        ),
         By::Reinject => (
             None,
             format!(
-                "{} took it from {} and gave it back, and a later rule of the same hook dropped it. {}",
+                "{} took it from {} and let it pass. {}",
                 holder(drop, trip),
                 queue_name(trip),
                 attribution.words()
@@ -184,6 +204,7 @@ pub fn explain(drop: &Drop, view: &View<'_>) -> Option<Said> {
                 .map(netfilter::describe)
                 .collect(),
             complete: attribution.suspects.complete,
+            certain: attribution.certain().is_some(),
             queue: trip.map(|trip| same::Trip {
                 queue: trip.queued.as_ref().map(|q| q.queue),
                 verdict: trip.back.as_ref().map(Reinjected::kind),
@@ -223,51 +244,6 @@ fn late(drop: &Drop, set: &Ruleset) -> Option<String> {
         format!(
             "The rules were read {seconds:.1} s after the drop: they may have been others then."
         )
-    })
-}
-
-/// A title for what no drop reason names.
-fn title(
-    place: &Place,
-    kind: Option<&str>,
-    attribution: &Attribution<'_>,
-    drop: &Drop,
-) -> Option<String> {
-    let trip = drop.queue.as_ref();
-    let queue = queue_name(trip);
-    Some(match (place.by, kind) {
-        // The queue that it came from is not the one that refused it.
-        (
-            By::Reinject,
-            Some("queue_no_listener" | "queue_full" | "queue_socket_full" | "queue_no_copy_mode"),
-        ) => {
-            format!("refused by the next queue after {queue}")
-        }
-        (_, Some("ipvs_no_destination")) => {
-            "dropped by IPVS, which had no real server for it".into()
-        }
-        (_, Some("queue_gone")) => format!("thrown out of {queue} when its program went away"),
-        (_, Some("queue_device_down")) => format!("thrown out of {queue} when a device went down"),
-        (_, Some("queue_drop")) if program_said_drop(trip) => {
-            format!("dropped by the verdict of the program at {queue}")
-        }
-        (_, Some("queue_drop")) => {
-            format!("dropped behind {queue}, most likely by the verdict of its program")
-        }
-        (_, Some("queue_no_listener")) => format!("dropped for want of a listener at {queue}"),
-        (_, Some("queue_full")) => format!("dropped because {queue} was full"),
-        (_, Some("queue_socket_full")) => {
-            format!("dropped because the socket of the program at {queue} was full")
-        }
-        (_, Some("queue_no_copy_mode")) => {
-            format!("dropped because the program at {queue} set no copy mode")
-        }
-        (By::Segments, _) => format!("split for {queue}, not lost"),
-        (By::Reinject, _) if attribution.suspects.list.is_empty() => {
-            format!("dropped behind {queue}, by what is not known")
-        }
-        (By::Reinject, _) => format!("dropped by a rule behind {queue}"),
-        _ => return None,
     })
 }
 

@@ -22,6 +22,8 @@ pub struct SameRules {
     pub rules: Vec<String>,
     /// Whether all rules were read.
     pub complete: bool,
+    /// Whether it is certain which of them it was.
+    pub certain: bool,
     /// The way through a queue program.
     pub queue: Option<Trip>,
 }

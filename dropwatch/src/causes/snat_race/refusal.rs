@@ -138,7 +138,7 @@ pub fn no_rule(drop: &Drop, view: &View<'_>) -> bool {
 pub fn by_rule(drop: &Drop, view: &View<'_>) -> bool {
     let set = view.ruleset(drop.netns);
     let rules = set.and_then(|set| Attribution::of(drop, set, view.coverage()));
-    rules.is_some_and(|rules| rules.certain().is_some())
+    rules.is_some_and(|rules| rules.would_drop().is_some())
 }
 
 /// Whether nothing but conntrack drops where this one was dropped: iptables has no table behind the translation of

@@ -4,6 +4,7 @@ use crate::{
         Fact, FactKey,
         ipvs::{IpvsDestination, IpvsService, IpvsState},
         queues::Queue,
+        reader::ruleset::samples,
     },
     judge::store::Store,
     model::{
@@ -39,13 +40,13 @@ fn dropped(freed: &str, stack: &[&str]) -> Drop {
 
 /// What is said where no rules are loaded.
 fn said(drop: &Drop, facts: Vec<(FactKey, Fact)>) -> Said {
+    with_rules(drop, Ruleset::default(), facts)
+}
+
+fn with_rules(drop: &Drop, set: Ruleset, facts: Vec<(FactKey, Fact)>) -> Said {
     let netns = drop.netns;
     let mut store = Store::default();
-    store.insert(
-        FactKey::Ruleset { netns },
-        Fact::Ruleset(Ruleset::default()),
-        1,
-    );
+    store.insert(FactKey::Ruleset { netns }, Fact::Ruleset(set), 1);
     for (key, fact) in facts {
         store.insert(key, fact, 1);
     }
@@ -197,4 +198,64 @@ fn rules_that_were_read_late_or_while_they_changed_are_said_to_be() {
         on("6.12.0").not_evaluated.is_empty(),
         "it was a rule of iptables"
     );
+}
+
+/// What is said of a packet that came back from queue 80, where a rule of INPUT drops such packets.
+fn behind_a_queue(verdict: Option<u32>) -> Said {
+    let mut drop = dropped("nfqnl_reinject", &["nfqnl_reinject", "nfqnl_recv_verdict"]);
+    drop.queue = verdict.map(|verdict| QueueTrip {
+        queued: Some(Queued {
+            queue: 80,
+            mark: 0,
+            time_ns: 0,
+        }),
+        back: Some(Reinjected {
+            verdict,
+            mark: 0,
+            time_ns: 0,
+            process: Task {
+                pid: 7,
+                comm: "ids".into(),
+            },
+        }),
+        hook: Some(Hook::Input),
+        l3: 4,
+    });
+    let rules = "*mangle\n:INPUT ACCEPT [0:0]\n-A INPUT -p tcp -j NFQUEUE --queue-num 80\nCOMMIT\n\
+        *filter\n:INPUT ACCEPT [0:0]\n-A INPUT -p tcp --dport 80 -j DROP\nCOMMIT\n";
+    let set = Ruleset {
+        chains: samples::saved(rules),
+        ..Ruleset::default()
+    };
+    with_rules(&drop, set, Vec::new())
+}
+
+#[test]
+fn who_drops_behind_a_queue_is_known_only_where_its_verdict_was_seen() {
+    let seen = behind_a_queue(Some(1));
+    assert!(seen.what.contains("let it pass"), "{}", seen.what);
+    assert_eq!(
+        seen.title.as_deref(),
+        Some(
+            "dropped by iptables-legacy table filter chain INPUT rule 1, behind queue 80 (NFQUEUE)"
+        )
+    );
+    assert_eq!(seen.facts["certain"], true);
+    let by_program = behind_a_queue(Some(0));
+    assert!(by_program.what.contains("the program wanted it so"));
+    // What takes packets back frees both alike.
+    let unseen = behind_a_queue(None);
+    assert!(
+        unseen.what.contains("which was not seen"),
+        "{}",
+        unseen.what
+    );
+    assert!(
+        unseen.what.contains("chain INPUT rule 1"),
+        "{}",
+        unseen.what
+    );
+    assert_eq!(unseen.facts["certain"], false);
+    let title = unseen.title.expect("a title");
+    assert!(!title.contains("rule"), "{title}");
 }
