@@ -3,8 +3,8 @@
 use std::{fs, path::Path};
 
 use anyhow::Error;
-use serde::Serialize;
 
+use super::finding::{Check, Level, not_known, not_ok, ok};
 use crate::{
     attach::spec::{MODULES, SYSCTL},
     facts::reader::ruleset::missing_programs,
@@ -18,51 +18,19 @@ use crate::{
     model::coverage::Coverage,
 };
 
-/// How good a finding is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Level {
-    /// As it should be.
-    Ok,
-    /// Something is not seen or told because of it.
-    Warn,
-    /// Nothing works because of it.
-    Bad,
+/// Whether the kernel's own file systems are mounted.
+#[derive(Clone, Copy, Debug)]
+struct Mounted {
+    proc: bool,
+    sys: bool,
 }
 
-/// One thing that was looked at.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Check {
-    /// What.
-    pub name: &'static str,
-    /// How good it is.
-    pub level: Level,
-    /// What was found.
-    pub found: String,
-    /// What to do about it.
-    pub advice: Option<String>,
-}
-
-fn ok(name: &'static str, found: impl Into<String>) -> Check {
-    Check {
-        name,
-        level: Level::Ok,
-        found: found.into(),
-        advice: None,
-    }
-}
-
-fn not_ok(
-    level: Level,
-    name: &'static str,
-    found: impl Into<String>,
-    advice: impl Into<String>,
-) -> Check {
-    Check {
-        name,
-        level,
-        found: found.into(),
-        advice: Some(advice.into()),
+impl Mounted {
+    fn now() -> Self {
+        Self {
+            proc: Path::new("/proc/self").exists(),
+            sys: Path::new("/sys/kernel").exists(),
+        }
     }
 }
 
@@ -70,31 +38,42 @@ fn not_ok(
 #[must_use]
 pub fn all(coverage: &Coverage) -> Vec<Check> {
     let own = Privileges::own();
-    let mut checks = vec![proc(Path::new("/proc/self").exists()), privileges(&own)];
+    let mounted = Mounted::now();
+    let mut checks = file_systems(mounted);
+    checks.push(privileges(&own));
     let btf = KernelBtf::open(&vmlinux_path());
-    checks.extend(types(btf.as_ref()));
+    checks.extend(types(mounted, btf.as_ref()));
     checks.extend([
         locked(lockdown::level()),
-        kprobes(),
-        modules(btf.as_ref().ok()),
-        symbols(),
-        cgroup(coverage),
+        kprobes(mounted),
+        modules(mounted, btf.as_ref().ok()),
+        symbols(mounted),
+        cgroup(mounted, coverage),
         rules(&missing_programs(), own.children_are_admins),
     ]);
     checks
 }
 
-fn proc(mounted: bool) -> Check {
-    let name = "proc";
-    if mounted {
-        return ok(name, "/proc");
-    }
-    not_ok(
+/// `sysfs` is worth a line only where it is missing.
+fn file_systems(mounted: Mounted) -> Vec<Check> {
+    let proc = if mounted.proc {
+        ok("proc", "/proc")
+    } else {
+        not_ok(
+            Level::Bad,
+            "proc",
+            "not mounted: nothing of the system can be read",
+            "mount -t proc proc /proc",
+        )
+    };
+    let sys = not_ok(
         Level::Bad,
-        name,
-        "not mounted: nothing of the system can be read",
-        "mount -t proc proc /proc",
-    )
+        "sysfs",
+        "not mounted: the kernel's types are there",
+        "mount -t sysfs sysfs /sys",
+    );
+    let missing = (!mounted.sys).then_some(sys);
+    [proc].into_iter().chain(missing).collect()
 }
 
 fn privileges(own: &Privileges) -> Check {
@@ -139,11 +118,12 @@ fn privileges(own: &Privileges) -> Check {
 }
 
 /// BTF, and what only it tells.
-fn types(btf: Result<&KernelBtf, &Error>) -> Vec<Check> {
+fn types(mounted: Mounted, btf: Result<&KernelBtf, &Error>) -> Vec<Check> {
     let name = "btf";
     let path = vmlinux_path();
     let btf = match btf {
         Ok(btf) => btf,
+        Err(_) if !mounted.sys => return vec![not_known(name, "/sys")],
         Err(error) => {
             return vec![not_ok(
                 Level::Bad,
@@ -180,8 +160,11 @@ fn locked(level: Lockdown) -> Check {
     }
 }
 
-fn kprobes() -> Check {
+fn kprobes(mounted: Mounted) -> Check {
     let name = "kprobes";
+    if !mounted.sys {
+        return not_known(name, "/sys");
+    }
     if caps::has_kprobes() {
         return ok(name, "yes");
     }
@@ -194,7 +177,12 @@ fn kprobes() -> Check {
 }
 
 /// The modules that hooks are in.
-fn modules(btf: Option<&KernelBtf>) -> Check {
+fn modules(mounted: Mounted, btf: Option<&KernelBtf>) -> Check {
+    match mounted {
+        Mounted { proc: false, .. } => return not_known("modules", "/proc"),
+        Mounted { sys: false, .. } => return not_known("modules", "/sys"),
+        _ => {}
+    }
     if !Path::new("/proc/modules").exists() {
         return ok("modules", "this kernel has none: what it has is built in");
     }
@@ -221,8 +209,11 @@ fn modules(btf: Option<&KernelBtf>) -> Check {
     ok("modules", words.join("; "))
 }
 
-fn symbols() -> Check {
+fn symbols(mounted: Mounted) -> Check {
     let name = "symbols";
+    if !mounted.proc {
+        return not_known(name, "/proc");
+    }
     match Symbols::read().count() {
         0 => not_ok(
             Level::Warn,
@@ -234,8 +225,11 @@ fn symbols() -> Check {
     }
 }
 
-fn cgroup(coverage: &Coverage) -> Check {
+fn cgroup(mounted: Mounted, coverage: &Coverage) -> Check {
     let name = "cgroup2";
+    if !mounted.proc {
+        return not_known(name, "/proc");
+    }
     let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
     let mounted = mounts
         .lines()
@@ -286,9 +280,27 @@ mod tests {
 
     #[test]
     fn what_is_wrong_comes_with_advice() {
-        for check in [proc(false), locked(Lockdown::Confidentiality)] {
+        let nothing = Mounted {
+            proc: false,
+            sys: false,
+        };
+        let missing = file_systems(nothing);
+        assert_eq!(missing.len(), 2);
+        for check in missing.iter().chain([&locked(Lockdown::Confidentiality)]) {
             assert_eq!(check.level, Level::Bad);
             assert!(check.advice.is_some());
+        }
+        // What is read there says nothing of the machine then, and no advice follows.
+        let types = types(nothing, Err(&anyhow::anyhow!("missing")));
+        let unread = [
+            kprobes(nothing),
+            modules(nothing, None),
+            symbols(nothing),
+            cgroup(nothing, &Coverage::default()),
+        ];
+        for check in types.iter().chain(&unread) {
+            assert!(check.found.starts_with("not known"), "{check:?}");
+            assert_eq!(check.advice, None);
         }
         assert_eq!(rules(&[], false).level, Level::Warn);
         assert_eq!(rules(&[], true).level, Level::Ok);

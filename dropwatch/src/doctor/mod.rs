@@ -9,7 +9,7 @@ use anyhow::Result;
 use serde::Serialize;
 
 use self::{
-    check::{Check, Level},
+    finding::{Check, Level},
     insns::Insns,
 };
 use crate::{
@@ -25,6 +25,7 @@ use crate::{
 };
 
 mod check;
+mod finding;
 mod insns;
 mod text;
 

@@ -4,6 +4,7 @@ use std::{fs, path::Path};
 
 use rustix::{
     process::geteuid,
+    system::uname,
     thread::{CapabilitySet, capabilities},
 };
 
@@ -97,8 +98,7 @@ pub fn has_kprobes() -> bool {
 /// Release of the running kernel, as `uname -r` says it.
 #[must_use]
 pub fn release() -> String {
-    fs::read_to_string("/proc/sys/kernel/osrelease")
-        .map_or_else(|_| "unknown".into(), |s| s.trim().to_owned())
+    uname().release().to_string_lossy().into_owned()
 }
 
 /// Inode number of this thread's network namespace, 0 when unknown.
