@@ -403,6 +403,30 @@ fn a_vrf_lends_its_values_to_nobody() {
 }
 
 #[test]
+fn no_route_is_advised_that_a_local_one_hides() {
+    let fixes = |kind: &str| {
+        let drop = drop_at(SECOND, "IP_RPFILTER", refused(0, 1, true));
+        let told = told_with(drop, |key| match key {
+            FactKey::Route { .. } => Some(Fact::Route(Route {
+                kind: kind.into(),
+                dev: Some("lo".into()),
+                oif: Some(3),
+                table: Some(255),
+                prefix: Some("10.0.0.113/32".into()),
+                ..Route::default()
+            })),
+            _ => None,
+        });
+        let fixes = told.explanation.fixes;
+        assert!(!fixes.is_empty());
+        fixes.iter().any(|fix| fix.title.contains("route"))
+    };
+    assert!(fixes("unicast"));
+    // accept_local let it in, which is not the matter here.
+    assert!(!fixes("local"));
+}
+
+#[test]
 fn without_reasons_only_the_return_value_convicts() {
     let check = |verdict| {
         let returned = Some(Returned {

@@ -49,11 +49,16 @@ pub fn fixes(case: &Case<'_>) -> Vec<Fix> {
     {
         if !matches!(case.kind, Kind::NoRoute | Kind::LocalRoute) {
             // From outside a route of its own is safer than no check.
-            if case.spoof_suspected {
-                fixes.push(route(case));
-            } else {
+            if !case.spoof_suspected {
                 fixes.push(switch_off(case, effective));
                 fixes.extend(persist(case));
+            }
+            // The table of local addresses is looked at first, so that no other route to one of them counts.
+            let is_local = case
+                .reverse
+                .as_ref()
+                .is_some_and(|r| r.kind.as_deref() == Some("local"));
+            if !is_local {
                 fixes.push(route(case));
             }
         } else {
