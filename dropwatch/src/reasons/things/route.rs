@@ -112,8 +112,8 @@ pub(super) const THINGS: &[Thing] = &[
         ],
         always,
         Routing,
-        "The packet cannot be routed: either no route fits its destination, or the route that fits is of the type unreachable, or \
-         prohibit (their ICMPv6 codes differ): not evaluated.",
+        "The packet cannot be routed: either no route fits its destination, or the route or policy rule that fits is of the type \
+         unreachable or prohibit (their ICMPv6 codes differ): not evaluated.",
         ROUTE,
     ),
     known(
@@ -121,21 +121,22 @@ pub(super) const THINGS: &[Thing] = &[
         v4,
         Routing,
         "No route that may be used fits the destination: either there is none in the tables that the packet's rules name, or there is one \
-         of the type throw, or it is ignored because its link is down (ignore_routes_with_linkdown): not evaluated.",
+         of the type throw, or it is ignored because its link is down (ignore_routes_with_linkdown), or a policy rule of the type \
+         unreachable covers the packet: not evaluated.",
         "`ip route get {dst}[ from {src} iif {iif}][ mark {mark}]`, `ip rule` and `ip route show table all` (linkdown).",
     ),
     known(
         &[("IP_INNOROUTES", ANYWHERE), ("IP_OUTNOROUTES", ANYWHERE)],
         always,
         Routing,
-        "No route was found for the packet, or one that says that there is no way (unreachable, prohibit, throw): not evaluated.",
+        "No route was found for the packet, or a route or policy rule that says that there is no way (unreachable, prohibit, throw): not evaluated.",
         ROUTE,
     ),
     known(
         &[(SILENT, "ip_error")],
         always,
         Routing,
-        "The route look-up ended in an error that the kernel does not name: either a route of the type unreachable, prohibit or \
+        "The route look-up ended in an error that the kernel does not name: either a route or policy rule of the type unreachable, prohibit or \
          blackhole fits (a VRF's table often has such a default), or IPv4 is off on the device; before 6.0 also a missing route, or \
          forwarding that is off: not evaluated.",
         "`ip route get {dst}[ from {src} iif {iif}][ mark {mark}]`, `ip rule` and `sysctl net.ipv4.ip_forward`.",
