@@ -6,7 +6,10 @@ use std::{
     sync::Arc,
 };
 
-use clap::Parser as _;
+use clap::{
+    CommandFactory as _, Parser as _,
+    error::{ContextKind, ContextValue},
+};
 use dropwatch::{
     app,
     cli::{Cli, Command},
@@ -68,15 +71,16 @@ fn refused(error: &clap::Error) -> ExitCode {
         let _ = error.print();
         return ExitCode::SUCCESS;
     }
-    say(&format!(
-        "{}; see dropwatch --help",
-        complaint(&error.to_string())
-    ));
+    say(&format!("{}; see dropwatch --help", complaint(error)));
     ExitCode::from(exit::Failure::Usage as u8)
 }
 
 /// What is wrong, and what may have been meant; usage and the rest of what clap prints are left out.
-fn complaint(text: &str) -> String {
+fn complaint(error: &clap::Error) -> String {
+    if let Some(option) = meant_option(error) {
+        return format!("'{option}' is no subcommand; an option of that name exists: '--{option}'");
+    }
+    let text = error.to_string();
     let mut paragraphs = text.split("\n\n");
     let joined = |paragraph: &str| {
         let lines: Vec<_> = paragraph.lines().map(str::trim).collect();
@@ -89,6 +93,16 @@ fn complaint(text: &str) -> String {
         complaint.push_str(&joined(tip));
     }
     complaint
+}
+
+/// The option whose name was given as a subcommand.
+fn meant_option(error: &clap::Error) -> Option<&str> {
+    let Some(ContextValue::String(name)) = error.get(ContextKind::InvalidSubcommand) else {
+        return None;
+    };
+    let command = Cli::command();
+    let mut options = command.get_arguments().filter_map(clap::Arg::get_long);
+    options.any(|long| long == name).then_some(name)
 }
 
 fn broken_pipe(error: &anyhow::Error) -> bool {
@@ -105,7 +119,7 @@ mod tests {
     fn complaint_about(arguments: &[&str]) -> String {
         let arguments = [&["dropwatch"], arguments].concat();
         let error = Cli::try_parse_from(arguments).expect_err("a typo");
-        complaint(&error.to_string())
+        complaint(&error)
     }
 
     #[test]
@@ -120,6 +134,8 @@ mod tests {
             assert!(said.contains(&format!("exists: {meant}")), "{said}");
             assert!(!said.contains('\n') && !said.contains("Usage"), "{said}");
         }
+        let said = complaint_about(&["explain"]);
+        assert!(said.ends_with("exists: '--explain'"), "{said}");
         let said = complaint_about(&["--dev\x1b[31m"]);
         assert!(!said.contains('\x1b'), "{said}");
     }

@@ -132,8 +132,28 @@ fn what(drop: &Drop) -> String {
     match &drop.packet {
         Some(packet) => packet.to_string(),
         None if drop.ethertype == 0 && drop.len == 0 => "buffer without a packet".to_owned(),
-        None => format!("ethertype {:#06x}", drop.ethertype),
+        None => match ethertype(drop.ethertype) {
+            Some(name) => format!("{name} (ethertype {:#06x})", drop.ethertype),
+            None => format!("ethertype {:#06x}", drop.ethertype),
+        },
     }
+}
+
+/// The usual ones of include/uapi/linux/if_ether.h; IP is here for packets whose headers could not be read.
+fn ethertype(number: u16) -> Option<&'static str> {
+    Some(match number {
+        0x0800 => "IPv4",
+        0x0806 => "ARP",
+        0x8100 => "VLAN",
+        0x86dd => "IPv6",
+        0x8847 | 0x8848 => "MPLS",
+        0x8863 => "PPPoE discovery",
+        0x8864 => "PPPoE",
+        0x888e => "EAPOL",
+        0x88a8 => "VLAN (802.1ad)",
+        0x88cc => "LLDP",
+        _ => return None,
+    })
 }
 
 impl<W: Write> Sink for Text<W> {

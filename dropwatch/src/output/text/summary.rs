@@ -61,7 +61,8 @@ pub(super) fn write<W: Write>(
     }
     if summary.drops.len() > MOST_COUNTS {
         let more = summary.drops.len() - MOST_COUNTS;
-        lines.item("", &format!("and {more} kinds more"))?;
+        let kinds = if more == 1 { "kind" } else { "kinds" };
+        lines.item("", &format!("and {more} more {kinds}"))?;
     }
     match &summary.ledger {
         Some(l) => ledger(lines, l)?,
