@@ -156,6 +156,25 @@ fn ethertype(number: u16) -> Option<&'static str> {
     })
 }
 
+/// Probes that are not attached, those of one reason together.
+fn missing(start: &Start) -> Vec<(&'static str, &str, Vec<String>)> {
+    let mut groups: Vec<(&str, &str, Vec<String>)> = Vec::new();
+    for probe in start.coverage.probes.iter().filter(|p| !p.attached) {
+        let why = probe.why.as_deref().unwrap_or("unknown");
+        let label = match probe.awaits {
+            Some(_) => "not yet",
+            None => "not there",
+        };
+        let name = format!("{} {}", probe.hook, probe.probe);
+        let mut known = groups.iter_mut();
+        match known.find(|group| (group.0, group.1) == (label, why)) {
+            Some(group) => group.2.push(name),
+            None => groups.push((label, why, vec![name])),
+        }
+    }
+    groups
+}
+
 impl<W: Write> Sink for Text<W> {
     fn start(&mut self, start: &Start) -> io::Result<()> {
         let version = env!("CARGO_PKG_VERSION");
@@ -174,14 +193,9 @@ impl<W: Write> Sink for Text<W> {
             attached.push(')');
         }
         self.lines.item("attached", &attached)?;
-        for probe in start.coverage.probes.iter().filter(|p| !p.attached) {
-            let why = probe.why.as_deref().unwrap_or("unknown");
-            let label = match probe.awaits {
-                Some(_) => "not yet",
-                None => "not there",
-            };
+        for (label, why, probes) in missing(start) {
             self.lines
-                .item(label, &format!("{} {}: {why}", probe.hook, probe.probe))?;
+                .item(label, &format!("{}: {why}", probes.join(", ")))?;
         }
         for (cause, why) in &start.causes {
             if let Some(why) = why {
