@@ -49,5 +49,9 @@ pub mod live {
 /// Four words: the wanted device name's 16 bytes as two u64, and the mask of the bytes that count.
 pub const DEV_WORDS: usize = 4;
 
+/// Most sysctls that are watched: the last part of each name, 15 bytes at most with NULs behind, as two u64. A name that is all
+/// zeros is none.
+pub const SYSCTLS: usize = 4;
+
 /// "This kernel does not have it": of an offset or a reason number.
 pub const ABSENT: u32 = u32::MAX;

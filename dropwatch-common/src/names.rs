@@ -6,6 +6,8 @@ pub const OFFSETS: &str = "OFFSETS";
 pub const CONFIG: &str = "CONFIG";
 /// Global `[u64; config::DEV_WORDS]`.
 pub const DEV_FILTER: &str = "DEV_FILTER";
+/// Global `[[u64; 2]; config::SYSCTLS]`.
+pub const SYSCTLS: &str = "SYSCTLS";
 /// Ring buffer of all records.
 pub const EVENTS: &str = "EVENTS";
 /// Per-CPU array of [`crate::counters`].

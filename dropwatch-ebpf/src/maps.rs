@@ -7,7 +7,7 @@ use aya_ebpf::{
     maps::{Array, LruHashMap, PerCpuArray, PerCpuHashMap, RingBuf},
 };
 use dropwatch_common::{
-    config::{ABSENT, DEV_WORDS, live, word},
+    config::{ABSENT, DEV_WORDS, SYSCTLS as SYSCTL_NAMES, live, word},
     counters,
     fields::FIELD_COUNT,
     flow::Flow,
@@ -32,6 +32,10 @@ pub static CONFIG: [u32; word::COUNT] = [ABSENT; word::COUNT];
 /// See [`dropwatch_common::names::DEV_FILTER`].
 #[unsafe(no_mangle)]
 pub static DEV_FILTER: [u64; DEV_WORDS] = [0; DEV_WORDS];
+
+/// See [`dropwatch_common::names::SYSCTLS`].
+#[unsafe(no_mangle)]
+pub static SYSCTLS: [[u64; 2]; SYSCTL_NAMES] = [[0; 2]; SYSCTL_NAMES];
 
 /// All records. The loader sets the size.
 #[map]
@@ -229,6 +233,13 @@ pub fn config(word: usize) -> u32 {
 pub fn dev_filter(word: usize) -> u64 {
     // SAFETY: as for `config`.
     unsafe { ptr::read_volatile((&raw const DEV_FILTER).cast::<u64>().add(word)) }
+}
+
+/// One of the names of sysctls that are watched.
+#[inline(always)]
+pub fn sysctl_name(at: usize) -> [u64; 2] {
+    // SAFETY: as for `config`.
+    unsafe { ptr::read_volatile((&raw const SYSCTLS).cast::<[u64; 2]>().add(at)) }
 }
 
 /// The counters of this CPU.

@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use crate::{
     attach::load::Settings,
-    cli,
+    causes, cli,
     exit::Failure,
     facts::reader::selected::netns_at,
     output::{Selection, capture_file::is_same},
@@ -51,6 +51,7 @@ impl Config {
                 budget: args.budget,
                 netns: args.netns.as_deref().map(netns).transpose()?,
                 dev: args.dev.map(dev).transpose()?,
+                sysctls: causes::sysctls(),
                 forced: args.force.into_iter().collect(),
             },
             explain: args.explain || selection.is_narrow(),

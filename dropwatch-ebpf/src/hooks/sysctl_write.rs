@@ -15,7 +15,7 @@ use aya_ebpf::{
     programs::SysctlContext,
 };
 use dropwatch_common::{
-    config::word,
+    config::{SYSCTLS, word},
     counters,
     fields::Field,
     record::{Section, sysctl_write::SysctlWrite},
@@ -24,7 +24,7 @@ use dropwatch_common::{
 use crate::{
     emit,
     kread::{self, Probe, Ptr},
-    maps::{config, count},
+    maps::{config, count, sysctl_name},
 };
 
 /// Let the access happen.
@@ -76,15 +76,8 @@ fn watched(sysctl: *mut bpf_sysctl) -> bool {
             BPF_F_SYSCTL_BASE_NAME.into(),
         )
     };
-    let (first, ninth) = (name[0], name[1].to_ne_bytes()[0]);
-    let is = |wanted: &[u8; 9]| {
-        let eight = [
-            wanted[0], wanted[1], wanted[2], wanted[3], wanted[4], wanted[5], wanted[6], wanted[7],
-        ];
-        first == u64::from_ne_bytes(eight) && ninth == wanted[8]
-    };
-    // `net.ipv4.conf.*.rp_filter` and `net.ipv4.vs.conntrack`.
-    len == 9 && (is(b"rp_filter") || is(b"conntrack"))
+    // A name that had no room is none of those: they have 15 bytes at most.
+    len > 0 && (0..SYSCTLS).any(|at| name[0] != 0 && *name == sysctl_name(at))
 }
 
 #[inline(always)]

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use dropwatch_common::{
-    config::{ABSENT, DEV_WORDS, word},
+    config::{ABSENT, DEV_WORDS, SYSCTLS, word},
     fields::FIELD_COUNT,
 };
 
@@ -22,6 +22,8 @@ pub struct Globals {
     pub config: [u32; word::COUNT],
     /// See [`dropwatch_common::names::DEV_FILTER`].
     pub dev: [u64; DEV_WORDS],
+    /// See [`dropwatch_common::names::SYSCTLS`].
+    pub sysctls: [[u64; 2]; SYSCTLS],
 }
 
 impl Globals {
@@ -60,6 +62,7 @@ impl Globals {
             offsets,
             config,
             dev: dev_filter(settings.dev.as_deref().unwrap_or_default()),
+            sysctls: names(&settings.sysctls),
         })
     }
 }
@@ -76,23 +79,38 @@ fn dev_filter(pattern: &str) -> [u64; DEV_WORDS] {
         Some(name) => (name, true),
         None => (pattern, false),
     };
-    let mut bytes = [0u8; 16];
     let mut mask = [0u8; 16];
     let len = name.len().min(15);
-    bytes[..len].copy_from_slice(&name.as_bytes()[..len]);
     // The NUL behind an exact name counts too.
     mask[..if prefix { len } else { len + 1 }].fill(0xff);
-    let word = |b: &[u8; 16], at: usize| {
+    let ([first, second], [mask_first, mask_second]) = (padded(name), words(mask));
+    [first, second, mask_first, mask_second]
+}
+
+/// Names of sysctls as words: see [`dropwatch_common::config::SYSCTLS`].
+fn names(sysctls: &[&str]) -> [[u64; 2]; SYSCTLS] {
+    let mut all = [[0; 2]; SYSCTLS];
+    for (place, name) in all.iter_mut().zip(sysctls) {
+        *place = padded(name);
+    }
+    all
+}
+
+/// A name of 15 bytes at most, with NULs behind.
+fn padded(name: &str) -> [u64; 2] {
+    let mut bytes = [0u8; 16];
+    let len = name.len().min(15);
+    bytes[..len].copy_from_slice(&name.as_bytes()[..len]);
+    words(bytes)
+}
+
+fn words(bytes: [u8; 16]) -> [u64; 2] {
+    let word = |at: usize| {
         let mut eight = [0u8; 8];
-        eight.copy_from_slice(&b[at..at + 8]);
+        eight.copy_from_slice(&bytes[at..at + 8]);
         u64::from_ne_bytes(eight)
     };
-    [
-        word(&bytes, 0),
-        word(&bytes, 8),
-        word(&mask, 0),
-        word(&mask, 8),
-    ]
+    [word(0), word(8)]
 }
 
 #[cfg(test)]

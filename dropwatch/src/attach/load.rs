@@ -42,6 +42,8 @@ pub struct Settings {
     pub netns: Option<u32>,
     /// Only devices with this name; a trailing `*` stands for any rest.
     pub dev: Option<String>,
+    /// Last parts of the names of sysctls to watch: [`SYSCTLS`] at most, of 15 bytes at most.
+    pub sysctls: Vec<&'static str>,
     /// Flavours to insist on.
     pub forced: Forced,
 }
@@ -176,6 +178,7 @@ fn create(aya_btf: &Btf, globals: &Globals, ring_bytes: u32) -> Result<Ebpf> {
         .override_global(names::OFFSETS, &globals.offsets, true)
         .override_global(names::CONFIG, &globals.config, true)
         .override_global(names::DEV_FILTER, &globals.dev, true)
+        .override_global(names::SYSCTLS, globals.sysctls.as_flattened(), true)
         .map_max_entries(names::EVENTS, ring_bytes)
         .load(OBJECT)
         .map_err(|e| {

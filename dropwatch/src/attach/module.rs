@@ -181,12 +181,15 @@ impl Modules {
         let mut object = Object::parse(OBJECT).context("parsing the eBPF object")?;
         let offsets = bytes(&globals.offsets);
         let config = bytes(&globals.config);
-        let dev: Vec<u8> = globals.dev.iter().flat_map(|w| w.to_ne_bytes()).collect();
+        let words =
+            |words: &[u64]| -> Vec<u8> { words.iter().flat_map(|w| w.to_ne_bytes()).collect() };
+        let (dev, sysctls) = (words(&globals.dev), words(globals.sysctls.as_flattened()));
         object
             .patch_map_data(HashMap::from([
                 (names::OFFSETS, (offsets.as_slice(), true)),
                 (names::CONFIG, (config.as_slice(), true)),
                 (names::DEV_FILTER, (dev.as_slice(), true)),
+                (names::SYSCTLS, (sysctls.as_slice(), true)),
             ]))
             .context("writing the globals")?;
         let rodata = object

@@ -32,6 +32,16 @@ pub fn root() -> Vec<Box<dyn Cause>> {
     ]
 }
 
+/// The last parts of the names of sysctls that they want watched.
+#[must_use]
+pub fn sysctls() -> Vec<&'static str> {
+    let each = root();
+    each.iter()
+        .flat_map(|cause| cause.sysctls())
+        .copied()
+        .collect()
+}
+
 /// Their ids.
 #[must_use]
 pub fn ids() -> Vec<&'static str> {
@@ -45,6 +55,18 @@ mod tests {
         attach::spec::Probe,
         model::coverage::{Coverage, ProbeStatus},
     };
+
+    #[test]
+    fn there_is_room_for_the_names_of_watched_sysctls() {
+        let names = sysctls();
+        assert!(names.len() <= dropwatch_common::config::SYSCTLS);
+        for name in names {
+            assert!(
+                (1..16).contains(&name.len()) && !name.contains('.'),
+                "{name}"
+            );
+        }
+    }
 
     #[test]
     fn every_cause_has_a_unique_stem_and_a_page() {

@@ -97,6 +97,7 @@ struct Cause {
 pub fn run(args: &Doctor) -> Result<u8> {
     let settings = Settings {
         ring_bytes: RING_BYTES,
+        sysctls: causes::sysctls(),
         forced: args.force.iter().cloned().collect(),
         ..Settings::default()
     };

@@ -86,6 +86,11 @@ pub trait Cause: Send {
         &[]
     }
 
+    /// Last parts of the names of sysctls whose writes it wants to see, 15 bytes at most.
+    fn sysctls(&self) -> &'static [&'static str] {
+        &[]
+    }
+
     /// Why this run cannot judge it; `None` when it can.
     fn blind(&self, _coverage: &Coverage) -> Option<String> {
         None

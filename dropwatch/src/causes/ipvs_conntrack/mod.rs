@@ -46,6 +46,11 @@ impl Cause for IpvsConntrack {
         &[&spec::IPVS_XMIT, &spec::IPVS_RESPONSE]
     }
 
+    fn sysctls(&self) -> &'static [&'static str] {
+        // Of [`SYSCTL`].
+        &["conntrack"]
+    }
+
     fn blind(&self, coverage: &Coverage) -> Option<String> {
         let mut needed = self.probes().iter();
         let missing = needed.find(|p| !coverage.will_see(p.name))?;

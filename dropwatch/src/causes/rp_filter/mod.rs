@@ -41,6 +41,10 @@ impl Cause for RpFilter {
         &[&spec::REFUSAL, &spec::VERDICT, &spec::LOOKUP]
     }
 
+    fn sysctls(&self) -> &'static [&'static str] {
+        &["rp_filter"]
+    }
+
     fn blind(&self, coverage: &Coverage) -> Option<String> {
         let returns = coverage.has(spec::REFUSAL.name) && coverage.has(spec::VERDICT.name);
         (!coverage.rp_filter_reason && !returns).then(|| {
