@@ -65,7 +65,7 @@ impl Target {
             Self::Unknown(text) if text.contains("TPROXY") => {
                 Some("TPROXY drops by itself what no socket listens for")
             }
-            Self::Unknown(_) => Some("whether that drops is not known"),
+            Self::Unknown(_) => Some("not all that it does is known"),
             _ => None,
         }
     }
