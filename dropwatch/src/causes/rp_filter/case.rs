@@ -235,8 +235,8 @@ impl<'a> Case<'a> {
         self.kind != Kind::Unknown && self.effective.as_ref().is_some_and(of_all)
     }
 
-    /// What makes two refusals one case: the same setting refused them for the same reason, and their answers leave
-    /// by the same device.
+    /// What makes two refusals one case: the same setting refused them for the same reason, and, where it is one device's,
+    /// their answers leave by the same device.
     pub(super) fn key(&self) -> Key {
         let effective = self.effective.as_ref();
         let one_device = !self.of_all_devices();
@@ -248,7 +248,7 @@ impl<'a> Case<'a> {
             back: self
                 .reverse
                 .as_ref()
-                .map(|route| (route.dev.clone(), route.table)),
+                .map(|route| (route.dev.clone().filter(|_| one_device), route.table)),
             vrf: self.vrf.clone(),
             spoof_suspected: self.spoof_suspected,
             mark_helps: self.mark_helps,

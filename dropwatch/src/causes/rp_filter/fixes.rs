@@ -128,7 +128,14 @@ fn loosen(case: &Case<'_>) -> Fix {
         title,
         commands: vec![case.inside(&set(&case.dev.name, 2))],
         file: None,
-        cost: Some("Sources without any route are still refused. Lost at reboot.".into()),
+        cost: Some(format!(
+            "Sources without any route are still refused. Lost at reboot.{}",
+            if case.of_all_devices() {
+                " Another device of this case needs it too."
+            } else {
+                ""
+            }
+        )),
         primary: false,
     }
 }
@@ -170,7 +177,12 @@ fn switch_off(case: &Case<'_>, e: &Effective) -> Fix {
                  kernel asks for local routes always.";
     }
     if e.all != 0 && !case.leaning_on_all.is_empty() {
-        cost += " The other devices keep their protection by values of their own.";
+        cost += " The other devices keep their protection by values of their own";
+        cost += if case.of_all_devices() {
+            ": leave those of this case out."
+        } else {
+            "."
+        };
     }
     Fix {
         title: format!("Switch the check off ({keys})"),
