@@ -129,7 +129,7 @@ fn loosen(case: &Case<'_>) -> Fix {
         commands: vec![case.inside(&set(&case.dev.name, 2))],
         file: None,
         cost: Some(format!(
-            "Sources without any route are still refused. Lost at reboot.{}",
+            "Sources without any route are still refused; forged ones that have a route no longer are. Lost at reboot.{}",
             if case.of_all_devices() {
                 " Another device of this case needs it too."
             } else {
