@@ -1,9 +1,6 @@
 //! One session, live or replayed: events in, judged, selected, printed and recorded.
 
-use std::{
-    collections::{HashSet, VecDeque},
-    io,
-};
+use std::io;
 
 use anyhow::{Error, Result};
 
@@ -18,11 +15,11 @@ use crate::{
     stats::Ledger,
 };
 
-/// How long a line waits for the name of its namespace.
-const NAME_PATIENCE_NS: u64 = 200_000_000;
+mod naming;
+mod taken;
 
-/// Most lines that wait.
-const MOST_HELD: usize = 4096;
+use naming::{Held, Naming};
+use taken::Taken;
 
 /// What is shown, and how much of it.
 #[derive(Clone, Debug, Default)]
@@ -35,18 +32,6 @@ pub struct Wanted {
     pub count: Option<u64>,
 }
 
-/// What was taken and what became of it: the reader's half of the ledger.
-#[derive(Clone, Copy, Debug, Default)]
-struct Taken {
-    received: u64,
-    undecodable: u64,
-    undecodable_events: u64,
-    route_queries: u64,
-    shown: u64,
-    deselected: u64,
-    refusals: u64,
-}
-
 /// A session.
 pub struct Session {
     engine: Engine,
@@ -56,13 +41,7 @@ pub struct Session {
     told: u64,
     asked: Vec<FactKey>,
     taken: Taken,
-    names: Names,
-    /// Namespaces whose names were asked and not told yet.
-    naming: HashSet<u32>,
-    /// Whether what is asked again is not answered again, as in captures of version 2.
-    answers_once: bool,
-    /// Drops and writes whose lines wait for a name, oldest first.
-    held: VecDeque<Event>,
+    naming: Naming,
     out: Vec<Output>,
     /// What could not be written: that ends the session, but not before its books are closed.
     failed: Option<Error>,
@@ -85,10 +64,7 @@ impl Session {
             told: 0,
             asked: Vec::new(),
             taken: Taken::default(),
-            names: Names::default(),
-            naming: HashSet::new(),
-            answers_once: false,
-            held: VecDeque::new(),
+            naming: Naming::default(),
             out: Vec::new(),
             failed: None,
         }
@@ -107,7 +83,7 @@ impl Session {
 
     /// Has the printer say something. When it cannot, it says nothing any more, and the session ends.
     fn say(&mut self, words: impl FnOnce(&mut dyn Sink, &Names) -> io::Result<()>) {
-        if let Err(e) = words(self.printer.as_mut(), &self.names) {
+        if let Err(e) = words(self.printer.as_mut(), self.naming.names()) {
             self.printer = Box::new(Silent);
             let failed = Error::new(e).context("writing output");
             self.failed.get_or_insert(failed);
@@ -119,7 +95,7 @@ impl Session {
         let Some(recorder) = &mut self.recorder else {
             return;
         };
-        if let Err(e) = what(recorder.as_mut(), &self.names) {
+        if let Err(e) = what(recorder.as_mut(), self.naming.names()) {
             self.recorder = None;
             // Not a reader that had enough, as of the output: somebody wants this.
             let failed = Failure::Runtime.because(format!("writing the capture: {e}"));
@@ -165,7 +141,7 @@ impl Session {
 
     /// Every namespace's name is answered once only: a capture of version 2.
     pub fn answers_once(&mut self) {
-        self.answers_once = true;
+        self.naming.answers_once();
     }
 
     /// Takes what happened.
@@ -190,8 +166,7 @@ impl Session {
                 Fact::Netns(known) => known.name.clone(),
                 _ => None,
             };
-            self.names.learn(*netns, name);
-            self.naming.remove(netns);
+            self.naming.learn(*netns, name);
         }
         self.list(event);
         if self.judges() {
@@ -204,12 +179,7 @@ impl Session {
     fn list(&mut self, event: &Event) {
         match event {
             Event::Drop(drop) if !self.wanted.explain => {
-                let netns = drop.netns;
-                let known = netns == 0 || self.names.is_known(netns);
-                if !known && self.naming.insert(netns) {
-                    self.asked.push(FactKey::Netns { netns });
-                }
-                self.held.push_back(event.clone());
+                self.asked.extend(self.naming.hold_drop(drop));
                 self.release(drop.time_ns);
             }
             Event::Fact {
@@ -219,12 +189,8 @@ impl Session {
             Event::IpvsReply(_) if self.wanted.explain || self.done() => {}
             // Writing what is there already changes nothing: it is remembered, but not worth a line.
             Event::SysctlWrite(write) if write.old == write.new => {}
-            // Its record has no cookie: whether the number still belongs to the name that is known must be asked.
             Event::SysctlWrite(write) => {
-                if write.netns != 0 && self.naming.insert(write.netns) {
-                    self.asked.push(FactKey::Netns { netns: write.netns });
-                }
-                self.held.push_back(event.clone());
+                self.asked.extend(self.naming.hold_write(write));
                 self.release(write.time_ns);
             }
             Event::IpvsReply(_) | Event::Probe { .. } => self.print(event),
@@ -234,44 +200,32 @@ impl Session {
 
     /// Prints the lines whose namespaces' names are known, or not known in time.
     fn release(&mut self, now_ns: u64) {
-        while let Some(first) = self.held.front() {
-            let mut unsure = false;
-            let netns = match first {
-                Event::Drop(drop) => drop.netns,
-                Event::SysctlWrite(write) => write.netns,
-                _ => 0,
-            };
-            let late = first.time_ns().saturating_add(NAME_PATIENCE_NS) <= now_ns
-                || self.held.len() > MOST_HELD;
-            if late {
-                // Nobody waits for it a second time.
-                unsure = self.naming.remove(&netns) && !self.answers_once;
-                if !self.names.is_known(netns) {
-                    self.names.learn(netns, None);
+        while let Some(line) = self.naming.next(now_ns) {
+            match line {
+                Held::Drop(drop) => self.print_drop(drop),
+                Held::Write {
+                    write,
+                    unsure: false,
+                } => self.print(&Event::SysctlWrite(write)),
+                Held::Write {
+                    write,
+                    unsure: true,
+                } => {
+                    let event = Event::SysctlWrite(write);
+                    self.say(|printer, _| printer.event(&event, &Names::default()));
                 }
-            } else if self.naming.contains(&netns) {
-                break;
-            }
-            match self.held.pop_front() {
-                Some(Event::Drop(drop)) => self.print_drop(&drop),
-                // Its number may have another owner than the name's by now.
-                Some(write) if unsure => {
-                    self.say(|printer, _| printer.event(&write, &Names::default()));
-                }
-                Some(other) => self.print(&other),
-                None => break,
             }
         }
     }
 
-    fn print_drop(&mut self, drop: &Drop) {
+    fn print_drop(&mut self, drop: Box<Drop>) {
         if self.done() {
             self.taken.deselected += 1;
             return;
         }
         self.taken.shown += 1;
         self.told += 1;
-        self.print(&Event::Drop(Box::new(drop.clone())));
+        self.print(&Event::Drop(drop));
     }
 
     fn print(&mut self, event: &Event) {
@@ -280,14 +234,7 @@ impl Session {
 
     /// Takes a record that could not be decoded.
     pub fn undecodable(&mut self, what: Undecodable) {
-        match what {
-            Undecodable::Drop => {
-                self.taken.received += 1;
-                self.taken.undecodable += 1;
-            }
-            Undecodable::Other => self.taken.undecodable_events += 1,
-        }
-        let so_far = self.taken.undecodable + self.taken.undecodable_events;
+        let so_far = self.taken.undecodable(what);
         log::warn!("a record could not be decoded ({so_far} so far)");
     }
 
@@ -319,13 +266,7 @@ impl Session {
         drops: Vec<Counted>,
     ) -> Result<()> {
         self.close(time_ns);
-        ledger.received = self.taken.received;
-        ledger.undecodable = self.taken.undecodable;
-        ledger.undecodable_events = self.taken.undecodable_events;
-        ledger.route_queries = self.taken.route_queries;
-        ledger.deselected = self.taken.deselected;
-        ledger.shown = self.taken.shown;
-        ledger.close();
+        self.taken.close(&mut ledger);
         let end = Event::End {
             time_ns,
             seconds,
@@ -404,7 +345,7 @@ impl Session {
         for output in std::mem::take(&mut self.out) {
             match output {
                 Output::Ask(key) => self.asked.push(key),
-                Output::Renewed(netns) => self.names.forget(netns),
+                Output::Renewed(netns) => self.naming.forget(netns),
                 Output::Report(report) => {
                     if !self.wanted.selection.shows(report.cause) || self.done() {
                         self.engine.hide(report.case);
