@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use serde::Serialize;
+
 use super::{
     case::{Case, CaseKey, Losses, NetnsId, Repeat, Seen, Tally},
     follow::Fates,
@@ -30,13 +32,14 @@ const PAUSES_NS: [u64; 5] = [
 ];
 
 /// Cases that are closed, all together.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Closed {
     /// How many.
     pub cases: u64,
     /// Their dropped packets, in detail.
     pub drops: u64,
     /// Dropped packets of those that the options left out.
+    #[serde(skip)]
     pub hidden: u64,
 }
 

@@ -9,13 +9,11 @@ mod together;
 
 use std::collections::HashMap;
 
-use serde_json::json;
-
 use super::{
     case::{Losses, Repeat, Report, Tally},
     cases::{Cases, Closed},
     class::{self, Class},
-    follow::{Flow, Following, Loss, Update},
+    follow::{Flow, FollowedConnection, Following, Loss, Update, UpdateFacts},
     memo::{Known, Memo},
     pending::{self, Pending, Waiting},
 };
@@ -259,14 +257,12 @@ impl Engine {
             case: number,
             cause,
             text,
-            facts: json!({ "followed": {
-                "tuple": tuple,
-                "through": outcome.through,
-                "after_ms": outcome.after_ms,
-                "resolution_ms": outcome.resolution_ms,
-                "state": outcome.state,
-                "answered": outcome.answered,
-            }}),
+            facts: UpdateFacts {
+                followed: FollowedConnection {
+                    tuple,
+                    outcome: outcome.clone(),
+                },
+            },
         }));
     }
 

@@ -4,7 +4,6 @@
 use std::collections::{BTreeMap, HashMap};
 
 use serde::Serialize;
-use serde_json::Value;
 
 use super::case::Case;
 use crate::{
@@ -79,7 +78,24 @@ pub struct Update {
     /// In words.
     pub text: String,
     /// The same as data.
-    pub facts: Value,
+    pub facts: UpdateFacts,
+}
+
+/// What is known of the connection.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct UpdateFacts {
+    /// The connection.
+    pub followed: FollowedConnection,
+}
+
+/// A connection that lost a packet, followed for 10 s.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct FollowedConnection {
+    /// Its original direction.
+    pub tuple: Tuple,
+    /// What became of it.
+    #[serde(flatten)]
+    pub outcome: Followed,
 }
 
 impl Fates {

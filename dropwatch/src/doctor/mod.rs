@@ -21,7 +21,10 @@ use crate::{
     exit::{self, Failure},
     kernel::caps,
     model::coverage::{Coverage, ProbeStatus},
-    output::clock::Clock,
+    output::{
+        clock::{Clock, Time},
+        json::Line,
+    },
 };
 
 mod check;
@@ -47,11 +50,9 @@ pub enum State {
 /// All that was found.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
-    /// `"doctor"`, so that the line can be told from those of a session.
-    r#type: &'static str,
-    /// When (RFC 3339, UTC).
-    time: String,
-    /// dropwatch's version.
+    /// When it was looked at.
+    time: Time,
+    /// Version of dropwatch.
     version: &'static str,
     /// Kernel release.
     kernel: String,
@@ -112,7 +113,7 @@ pub fn run(args: &Doctor) -> Result<u8> {
     }));
     let mut out = io::stdout().lock();
     match args.format {
-        Format::Json => writeln!(out, "{}", serde_json::to_string(&report)?)?,
+        Format::Json => writeln!(out, "{}", serde_json::to_string(&Line::Doctor(&report))?)?,
         Format::Text => text::print(&mut out, &report)?,
     }
     Ok(match report.state {
@@ -157,7 +158,6 @@ impl Report {
             State::Usable
         };
         Self {
-            r#type: "doctor",
             time: Clock::now().rfc3339(monotonic_ns()),
             version: env!("CARGO_PKG_VERSION"),
             kernel: caps::release(),

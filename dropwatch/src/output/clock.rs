@@ -2,7 +2,13 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use serde::Serialize;
+
 use crate::clock::monotonic_ns;
+
+/// RFC 3339, UTC, microseconds: `2026-01-31T12:34:56.789012Z`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Time(String);
 
 /// Turns monotonic time into wall-clock time by an offset taken once.
 #[derive(Clone, Copy, Debug, Default)]
@@ -25,9 +31,9 @@ impl Clock {
 
     /// `2026-01-31T12:34:56.789012Z`.
     #[must_use]
-    pub fn rfc3339(self, time_ns: u64) -> String {
+    pub fn rfc3339(self, time_ns: u64) -> Time {
         let (date, time) = self.split(time_ns);
-        format!("{date}T{time}Z")
+        Time(format!("{date}T{time}Z"))
     }
 
     /// `12:34:56.789Z`, UTC.
@@ -77,6 +83,7 @@ mod tests {
                 offset_ns: seconds * 1_000_000_000,
             }
             .rfc3339(123_456_789)
+            .0
         };
         assert_eq!(at(0), "1970-01-01T00:00:00.123456Z");
         assert_eq!(at(951_782_400), "2000-02-29T00:00:00.123456Z");

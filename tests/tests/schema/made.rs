@@ -2,10 +2,11 @@
 
 use dropwatch::correlate::case::{DeviceCount, FlowCount, Numbers, Repeat, Tally};
 use dropwatch::correlate::cases::Closed;
-use dropwatch::correlate::follow::{Outcomes, Update};
+use dropwatch::correlate::follow::{FollowedConnection, Outcomes, Update, UpdateFacts};
 use dropwatch::correlate::touched::{Device, Flow};
 use dropwatch::doctor::Report;
 use dropwatch::event::Event;
+use dropwatch::facts::Followed;
 use dropwatch::model::anchor::{Dev, Drop, Location, Reason, Task};
 use dropwatch::model::counts::Counted;
 use dropwatch::model::coverage::{Coverage, ProbeStatus};
@@ -16,9 +17,8 @@ use dropwatch::model::ipvs::{Endpoint, IpvsConnection, IpvsReply};
 use dropwatch::model::packet::Packet;
 use dropwatch::model::tuple::Tuple;
 use dropwatch::output::clock::Clock;
-use dropwatch::output::json::Json;
+use dropwatch::output::json::{Json, Line};
 use dropwatch::output::{Names, Sink, Summary};
-use serde_json::json;
 
 fn drop() -> Drop {
     Drop {
@@ -216,14 +216,18 @@ pub fn made_lines() -> String {
                 case: 1,
                 cause: Some("snat_race"),
                 text: "no packet got through".into(),
-                facts: json!({ "followed": {
-                    "tuple": tuple(),
-                    "through": false,
-                    "after_ms": 10_000,
-                    "resolution_ms": 100,
-                    "state": null,
-                    "answered": false,
-                }}),
+                facts: UpdateFacts {
+                    followed: FollowedConnection {
+                        tuple: tuple(),
+                        outcome: Followed {
+                            through: false,
+                            after_ms: 10_000,
+                            resolution_ms: 100,
+                            state: None,
+                            answered: false,
+                        },
+                    },
+                },
             },
             2_500_000_000,
         )?;
@@ -307,6 +311,6 @@ fn reports() -> String {
     let bad = Report::new(Err(anyhow::anyhow!("no BTF")));
     [good, bad]
         .iter()
-        .map(|report| serde_json::to_string(report).expect("JSON") + "\n")
+        .map(|report| serde_json::to_string(&Line::Doctor(report)).expect("JSON") + "\n")
         .collect()
 }

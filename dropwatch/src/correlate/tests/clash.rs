@@ -344,7 +344,7 @@ fn the_first_connection_is_followed_aloud_and_the_others_counted() {
     let [Output::Update(update)] = &out[..] else {
         panic!("{out:?}");
     };
-    assert_eq!(update.facts["followed"]["after_ms"], 1043);
+    assert_eq!(update.facts.followed.outcome.after_ms, 1043);
     assert!(update.text.contains("after about 1.0 s"), "{}", update.text);
     let (key, fact) = fate(keys[1].clone(), false, 10_000);
     engine.fact(key, fact, 12 * SECOND, &mut out);
