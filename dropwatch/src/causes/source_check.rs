@@ -3,6 +3,8 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
+use serde::Serialize;
+
 use crate::{
     judge::View,
     model::{
@@ -131,24 +133,60 @@ pub struct Prefix {
 }
 
 impl Martian {
-    /// Its word in the facts.
+    /// What is told of it in the facts.
     #[must_use]
-    pub fn word(&self) -> &'static str {
+    pub fn kind(&self) -> MartianKind {
         match self {
-            Self::Loopback => "loopback",
-            Self::Multicast => "multicast",
-            Self::LimitedBroadcast => "broadcast",
-            Self::Zero => "zero",
-            Self::OwnAddress(_) => "own_address",
+            Self::Loopback => MartianKind::Loopback,
+            Self::Multicast => MartianKind::Multicast,
+            Self::LimitedBroadcast => MartianKind::Broadcast,
+            Self::Zero => MartianKind::Zero,
+            Self::OwnAddress(_) => MartianKind::OwnAddress,
             Self::LocalRoute(route)
             | Self::ByFilter(route)
             | Self::Unclear(route)
             | Self::OfLocalRoute(route) => match route.kind.as_str() {
-                "broadcast" => "broadcast",
-                "multicast" => "multicast",
-                _ => "local_route",
+                "broadcast" => MartianKind::Broadcast,
+                "multicast" => MartianKind::Multicast,
+                _ => MartianKind::LocalRoute,
             },
-            Self::Unknown => "invalid",
+            Self::Unknown => MartianKind::Invalid,
+        }
+    }
+}
+
+/// A kind of source that no packet may come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MartianKind {
+    /// An address of this host.
+    OwnAddress,
+    /// Inside a route of type local.
+    LocalRoute,
+    /// 127.0.0.0/8.
+    Loopback,
+    /// A multicast address.
+    Multicast,
+    /// A broadcast address.
+    Broadcast,
+    /// 0.0.0.0/8.
+    Zero,
+    /// What the kernel refused it for is not known.
+    Invalid,
+}
+
+impl MartianKind {
+    /// In words: as it is for a sentence.
+    #[must_use]
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::OwnAddress => "own address",
+            Self::LocalRoute => "local route",
+            Self::Loopback => "loopback",
+            Self::Multicast => "multicast",
+            Self::Broadcast => "broadcast",
+            Self::Zero => "zero",
+            Self::Invalid => "invalid",
         }
     }
 }

@@ -466,8 +466,20 @@ pub struct SetBy {
     /// Where.
     #[serde(flatten)]
     pub at: FileLine,
-    /// `explicit`, `glob` or `inherited` (from `default`, when the device is made).
-    pub via: String,
+    /// How it comes to the key.
+    pub via: SetVia,
+}
+
+/// How a line of a sysctl.d file comes to a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SetVia {
+    /// It names it.
+    Explicit,
+    /// By a pattern.
+    Glob,
+    /// From `default`, when the device was made.
+    Inherited,
 }
 
 /// What the files say about `rp_filter` of one device.

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::{
-    Fact, FileLine, Remedy, SetBy, SysctlFiles,
+    Fact, FileLine, Remedy, SetBy, SetVia, SysctlFiles,
     sysctl_d::{
         ConfigFile, Place, Setting, Source, UdevRule, advise, prediction, read, read_rules,
         resolve, resolve_procps, rp_filter_key,
@@ -98,7 +98,7 @@ fn judge(files: &[ConfigFile], rules: &[UdevRule], applier: Applier, device: &st
         // What `default` holds depends on the program that ran at boot, not on udev's.
         Source::Inherited { .. } | Source::Kernel => {
             let inherited = default.clone().map(|by| SetBy {
-                via: "inherited".to_owned(),
+                via: SetVia::Inherited,
                 ..by
             });
             (inherited, None)
@@ -124,20 +124,20 @@ fn judge(files: &[ConfigFile], rules: &[UdevRule], applier: Applier, device: &st
     }
 }
 
-fn via(setting: &Setting) -> &'static str {
+fn via(setting: &Setting) -> SetVia {
     match setting.via {
-        super::sysctl_d::Via::Explicit => "explicit",
-        super::sysctl_d::Via::Glob { .. } => "glob",
+        super::sysctl_d::Via::Explicit => SetVia::Explicit,
+        super::sysctl_d::Via::Glob { .. } => SetVia::Glob,
     }
 }
 
-fn set_by(setting: &Setting, device: &str, via: &str) -> SetBy {
+fn set_by(setting: &Setting, device: &str, via: SetVia) -> SetBy {
     let Place { file, line, text } = setting.place();
     SetBy {
         key: dotted(device),
         value: setting.value.clone(),
         at: FileLine { file, line, text },
-        via: via.to_owned(),
+        via,
     }
 }
 
@@ -179,7 +179,7 @@ mod tests {
         )];
         let facts = judge(&files, &[], Applier::Systemd, "lxc3c160d6c7aa0");
         let device = facts.device.expect("a line");
-        assert_eq!((device.via.as_str(), device.at.line), ("inherited", 1));
+        assert_eq!((device.via, device.at.line), (SetVia::Inherited, 1));
         assert_eq!(facts.all.map(|a| a.at.line), Some(2));
         assert_eq!(facts.udev, None);
         let remedy = facts.remedy.expect("a remedy");
@@ -202,7 +202,7 @@ mod tests {
         )]);
         let facts = judge(&files, &rules, Applier::Systemd, "lxc1");
         let device = facts.device.expect("a line");
-        assert_eq!((device.via.as_str(), device.at.line), ("glob", 2));
+        assert_eq!((device.via, device.at.line), (SetVia::Glob, 2));
         assert_eq!(facts.udev.map(|u| u.line), Some(1));
         assert_eq!(facts.all, None);
     }

@@ -14,11 +14,13 @@ use crate::{
 };
 
 pub mod key;
+mod plain_kind;
 pub mod readings;
 pub mod store;
 pub mod view;
 
 pub use key::Key;
+pub use plain_kind::PlainKind;
 pub use view::View;
 
 /// The id of what is no root cause: the plain explanation, which comes last.
@@ -64,7 +66,7 @@ pub enum Judgement {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Words {
     /// `facts.kind`.
-    pub kind: &'static str,
+    pub kind: PlainKind,
     /// What happened.
     pub what: String,
     /// Where to look and what to change.

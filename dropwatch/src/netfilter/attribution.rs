@@ -2,11 +2,9 @@
 
 use std::net::IpAddr;
 
-use serde_json::{Value, json};
-
 use super::{
-    Answer, Candidate, Candidates, Packet, Passed, hooks,
-    naming::{describe, rule_json},
+    Answer, Candidate, Candidates, NetfilterFacts, Packet, Passed, RuleFacts, Runner, hooks,
+    naming::describe,
     place::{By, Place},
     suspects as suspects_of,
     suspects::passed_before,
@@ -154,31 +152,27 @@ impl<'a> Attribution<'a> {
 
     /// The facts, as documented in docs/events.md.
     #[must_use]
-    pub fn json(&self, drop: &Drop) -> Value {
+    pub fn facts(&self, drop: &Drop) -> NetfilterFacts {
         let list = &self.suspects.list;
         let common = |name: fn(&Chain) -> &str| {
             let first = list.first().map(|one| name(one.chain))?;
             list.iter()
                 .all(|one| name(one.chain) == first)
-                .then_some(first)
+                .then(|| first.to_owned())
         };
         let of_rule = self.certain().map(|one| one.chain.backend.subsystem());
-        let backend = match (self.only.or(of_rule), list.is_empty()) {
-            (Some(Subsystem::NfTables), _) => Some("nf_tables"),
+        let runs = self.only.or(of_rule).map(Runner::from);
+        NetfilterFacts {
+            family: self.place.family.or_else(|| family(drop)),
+            hook: self.place.hook,
             // What runs the hooks says for others than rules too that they drop.
-            (Some(Subsystem::IpTables), false) => Some("legacy"),
-            _ => None,
-        };
-        json!({
-            "family": self.place.family.or_else(|| family(drop)),
-            "hook": self.place.hook,
-            "backend": backend,
-            "table": common(|chain| &chain.table),
-            "chain": common(|chain| &chain.name),
-            "certain": self.certain().is_some(),
-            "not_evaluated": self.not_evaluated,
-            "rules": list.iter().map(rule_json).collect::<Vec<_>>(),
-        })
+            backend: runs.filter(|runs| *runs == Runner::NfTables || !list.is_empty()),
+            table: common(|chain| &chain.table),
+            chain: common(|chain| &chain.name),
+            certain: self.certain().is_some(),
+            not_evaluated: self.not_evaluated.clone(),
+            rules: list.iter().map(RuleFacts::of).collect(),
+        }
     }
 
     /// A sentence on who did it.

@@ -1,7 +1,5 @@
 //! Which rules send a packet to a program, and which translate it.
 
-use serde_json::{Value, json};
-
 use super::{
     candidates::{Candidate, Candidates},
     chains::{Chains, priority},
@@ -11,7 +9,6 @@ use super::{
 use crate::{
     facts::ruleset::{
         Chain, Family, Hook, Nat, NatAction, Rule, Ruleset, State, Subsystem, Target, Test,
-        protocol,
     },
     model::tuple::Tuple,
 };
@@ -146,34 +143,6 @@ impl<'a> NatRule<'a> {
         }
     }
 
-    /// The rule in JSON (docs/events.md, `snat_race`).
-    #[must_use]
-    pub fn json(&self) -> Value {
-        let Self { chain, rule, nat } = self;
-        json!({
-            "backend": chain.backend,
-            "table": chain.table,
-            "chain": chain.name,
-            "text": rule.text,
-            "handle": rule.handle,
-            "action": nat.action,
-            "to": nat.to,
-            "fully_random": nat.fully_random,
-            "out_dev": self.asked(|test| match test {
-                Test::OutDevice(devices) => single(devices).cloned(),
-                _ => None,
-            }),
-            "source": self.asked(|test| match test {
-                Test::Source(sources) => single(sources).map(ToString::to_string),
-                _ => None,
-            }),
-            "proto": self.asked(|test| match test {
-                Test::Protocol(numbers) => single(numbers).map(|number| protocol::name(*number)),
-                _ => None,
-            }),
-        })
-    }
-
     /// The rule with its place, in words.
     #[must_use]
     pub fn words(&self) -> String {
@@ -188,24 +157,20 @@ impl<'a> NatRule<'a> {
     }
 
     /// What it asks for in one of its matches, if it does not ask for the contrary.
-    fn asked(&self, read: impl Fn(&Test) -> Option<String>) -> Option<String> {
+    pub(super) fn asked(&self, read: impl Fn(&Test) -> Option<String>) -> Option<String> {
         let mut asked = self.rule.matches.iter().filter(|one| !one.negated);
         asked.find_map(|one| read(&one.test))
     }
 }
 
-fn single<T>(list: &[T]) -> Option<&T> {
-    match list {
-        [one] => Some(one),
-        _ => None,
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use serde_json::Value;
+    use serde_json::{Value, json};
 
-    use super::super::samples::{legacy, nft, tcp};
+    use super::super::{
+        NatRuleFacts,
+        samples::{legacy, nft, tcp},
+    };
     use super::*;
     use crate::facts::ruleset::Hook;
 
@@ -229,7 +194,7 @@ mod tests {
     fn only(set: &Ruleset, packet: &Packet) -> Option<Value> {
         let found = translated_by(set, packet, &SOURCE);
         let rule = NatRule::of(found.only()?)?;
-        Some(rule.json())
+        Some(json!(NatRuleFacts::of(&rule)))
     }
 
     #[test]

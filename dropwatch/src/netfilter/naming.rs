@@ -1,7 +1,5 @@
 //! How rules and policies are named.
 
-use serde_json::{Value, json};
-
 use super::candidates::Candidate;
 use crate::facts::ruleset::{Backend, Chain};
 
@@ -40,18 +38,4 @@ pub fn named(one: &Candidate<'_>) -> String {
         .handle
         .map_or(String::new(), |h| format!(" handle {h}"));
     format!("{chain}{number}{handle}")
-}
-
-/// A rule or policy, as in the facts.
-#[must_use]
-pub fn rule_json(one: &Candidate<'_>) -> Value {
-    json!({
-        "backend": one.chain.backend,
-        "table": one.chain.table,
-        "chain": one.chain.name,
-        "text": one.rule.map_or("policy drop", |rule| &rule.text),
-        "handle": one.rule.and_then(|rule| rule.handle),
-        "position": one.position(),
-        "why": one.why(),
-    })
 }

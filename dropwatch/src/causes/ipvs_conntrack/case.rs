@@ -1,9 +1,15 @@
 //! Everything that is known of one wrong reply.
 
 use dropwatch_common::record::ipvs::flag;
-use serde_json::{Value, json};
+use serde_json::json;
 
-use super::{SYSCTL, fixes, memory::Memory, text};
+use super::{
+    SYSCTL,
+    facts::{self, ClientDrop, ClientNetns, Facts, Reset, Service},
+    fixes,
+    memory::Memory,
+    text,
+};
 use crate::{
     facts::{
         Netns,
@@ -17,7 +23,7 @@ use crate::{
         ipvs::{Endpoint, IpvsConnection, IpvsReply, IpvsReset},
         packet::protocol,
     },
-    netfilter::{self, NatRule},
+    netfilter::{self, NatRule, NatRuleFacts},
 };
 
 /// How long a client's reset is waited for: it comes a round trip after the reply.
@@ -136,7 +142,7 @@ impl<'a> Case<'a> {
         Explanation {
             title: text::title(self),
             summary: text::summary(self),
-            facts: self.facts(),
+            facts: json!(self.facts()),
             evidence: text::evidence(self),
             fixes: fixes::fixes(self),
             unknown,
@@ -152,35 +158,37 @@ impl<'a> Case<'a> {
         }
     }
 
-    fn facts(&self) -> Value {
+    fn facts(&self) -> Facts {
         let c = self.connection();
-        json!({
-            "kind": "wrong_source",
-            "proto": protocol(c.proto),
-            "client": c.client,
-            "asked": self.asked(),
-            "answered": c.service,
-            "service": {
-                "addr": c.service.addr,
-                "port": c.service.port,
-                "fwmark": c.fwmark,
-                "scheduler": self.service().map(|s| &s.scheduler),
+        Facts {
+            kind: facts::Kind::WrongSource,
+            proto: protocol(c.proto),
+            client: c.client,
+            asked: self.asked(),
+            answered: c.service,
+            service: Service {
+                addr: c.service.addr,
+                port: c.service.port,
+                fwmark: c.fwmark,
+                scheduler: self.service().map(|s| s.scheduler.clone()),
             },
-            "real_server": c.real_server,
-            "flags": c.flags,
-            "flag_names": flag_names(c.flags),
-            "vs_conntrack": self.sysctl(),
-            "older_entry": self.older_entry(),
-            "expires_s": self.expires_s(),
-            "rule": self.rule.as_ref().map(NatRule::json),
-            "reset": self.reset.map(|r| json!({ "after_ms": self.after_ms(r.time_ns) })),
-            "client_drop": self.client_drop.map(|d| json!({
-                "netns": { "inum": d.netns },
-                "reason": d.reason.text(),
-                "location": d.location.text(),
-                "after_ms": self.after_ms(d.time_ns),
-            })),
-        })
+            real_server: c.real_server,
+            flags: c.flags,
+            flag_names: flag_names(c.flags),
+            vs_conntrack: self.sysctl(),
+            older_entry: self.older_entry(),
+            expires_s: self.expires_s(),
+            rule: self.rule.as_ref().map(NatRuleFacts::of),
+            reset: self.reset.map(|r| Reset {
+                after_ms: self.after_ms(r.time_ns),
+            }),
+            client_drop: self.client_drop.map(|d| ClientDrop {
+                netns: ClientNetns { inum: d.netns },
+                reason: d.reason.text(),
+                location: d.location.text(),
+                after_ms: self.after_ms(d.time_ns),
+            }),
+        }
     }
 
     /// Milliseconds after the reply.

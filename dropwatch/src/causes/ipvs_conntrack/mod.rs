@@ -24,6 +24,7 @@ use crate::{
 };
 
 mod case;
+mod facts;
 mod fixes;
 mod memory;
 mod text;

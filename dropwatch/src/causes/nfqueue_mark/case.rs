@@ -1,8 +1,11 @@
 //! Everything that is known of one packet that came back with a deadly mark.
 
-use serde_json::{Value, json};
+use serde_json::json;
 
-use super::{fixes, text};
+use super::{
+    facts::{self, Facts, Holder, Informant, IpFamily, MarkHistory, MarkedRule},
+    fixes, text,
+};
 use crate::{
     facts::{
         Netns,
@@ -10,7 +13,7 @@ use crate::{
     },
     judge::{Key, View},
     model::{anchor::Drop, evidence::Reinjected, explanation::Explanation, hook::Hook},
-    netfilter::{self, Candidate, Packet, Place},
+    netfilter::{self, Candidate, Packet, Place, RuleFacts},
 };
 
 /// What a queue program changed in a packet's mark.
@@ -160,52 +163,52 @@ impl<'a> Case<'a> {
         Explanation {
             title: text::title(self),
             summary: text::summary(self),
-            facts: self.facts(),
+            facts: json!(self.facts()),
             evidence: text::evidence(self),
             fixes: fixes::fixes(self),
             unknown,
         }
     }
 
-    fn facts(&self) -> Value {
+    fn facts(&self) -> Facts {
         let trip = self.drop.queue.as_ref();
-        let hook = trip.and_then(|t| t.hook);
+        let back = self.change.back;
         let rule = self.rule().map(|one| {
-            let mut rule = netfilter::rule_json(one);
             let test = self.decisive();
-            rule["value"] = json!(test.and_then(|t| t.values.first()).map(|v| v.0));
-            rule["mask"] = json!(test.map(|t| t.mask));
-            rule["path"] = one.path.iter().map(|s| s.rule.text.clone()).collect();
-            rule
+            MarkedRule {
+                rule: RuleFacts::of(one),
+                value: test.and_then(|t| t.values.first()).map(|v| v.0),
+                mask: test.map(|t| t.mask),
+                path: one.path.iter().map(|s| s.rule.text.clone()).collect(),
+            }
         });
-        let family = match trip.map(|t| t.l3) {
-            Some(4) => Some("ip"),
-            Some(6) => Some("ip6"),
-            _ => None,
-        };
-        json!({
-            "kind": "mark_set_by_queue",
-            "queue": self.change.queue,
-            "hook": hook,
-            "family": family,
-            "mark": {
-                "queued": self.change.before,
-                "reinjected": self.change.after,
-                "at_drop": self.drop.mark,
-                "changed": self.change.bits(),
+        Facts {
+            kind: facts::Kind::MarkSetByQueue,
+            queue: self.change.queue,
+            hook: trip.and_then(|t| t.hook),
+            family: match trip.map(|t| t.l3) {
+                Some(4) => Some(IpFamily::Ip),
+                Some(6) => Some(IpFamily::Ip6),
+                _ => None,
             },
-            "verdict": text::verdict(self.change.back.verdict),
-            "holder": {
-                "pid": self.change.back.process.pid,
-                "comm": self.change.back.process.comm,
-                "from": "kernel",
+            mark: MarkHistory {
+                queued: self.change.before,
+                reinjected: self.change.after,
+                at_drop: self.drop.mark,
+                changed: self.change.bits(),
             },
-            "held_ms": self.change.held_ms(),
-            "rule": rule,
-            "queue_rule": self.queue_rule.as_ref().map(netfilter::rule_json),
-            "used_mask": netfilter::used_mark_bits(self.set),
-            "free_mask": self.free_mask(),
-        })
+            verdict: text::verdict(back.verdict),
+            holder: Holder {
+                pid: back.process.pid,
+                comm: back.process.comm.clone(),
+                from: Informant::Kernel,
+            },
+            held_ms: self.change.held_ms(),
+            rule,
+            queue_rule: self.queue_rule.as_ref().map(RuleFacts::of),
+            used_mask: netfilter::used_mark_bits(self.set),
+            free_mask: self.free_mask(),
+        }
     }
 }
 

@@ -14,6 +14,7 @@ use crate::{
 };
 
 mod case;
+mod facts;
 mod fixes;
 mod render;
 mod text;

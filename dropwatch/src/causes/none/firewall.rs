@@ -7,19 +7,18 @@ mod title;
 use std::time::Duration;
 
 use dropwatch_common::record::ct_insert::status;
-use serde_json::Value;
 
 use super::same::{self, SameRules};
 use crate::{
     facts::{queues::Queues, ruleset::Ruleset},
-    judge::View,
+    judge::{PlainKind, View},
     model::{
         anchor::Drop,
         evidence::{QueueTrip, Reinjected},
         explanation::{Line, Source},
         hook::Hook,
     },
-    netfilter::{self, Attribution, By, Place},
+    netfilter::{self, Attribution, By, NetfilterFacts, Place},
 };
 use queue::{
     gone, holder, is_whole, lost, program_said_drop, queue_name, refused, segments, trip_words,
@@ -32,7 +31,7 @@ const LATE_NS: u64 = 1_000_000_000;
 /// What is said of a drop.
 pub struct Said {
     /// `facts.kind`, for those that have one.
-    pub kind: Option<&'static str>,
+    pub kind: Option<PlainKind>,
     /// Fragment that reads well after a count, where the reason and the place do not tell.
     pub title: Option<String>,
     /// The queue that it had just come back from, where it was dropped by what takes packets back.
@@ -42,7 +41,7 @@ pub struct Said {
     /// Where to look next.
     pub look: String,
     /// `facts.netfilter`.
-    pub facts: Value,
+    pub facts: NetfilterFacts,
     /// Lines of proof.
     pub lines: Vec<Line>,
     /// What makes two such drops one case.
@@ -73,7 +72,7 @@ pub fn explain(drop: &Drop, view: &View<'_>) -> Option<Said> {
         }
         By::Reinject if gone.is_some() => lost(gone, trip),
         By::Reinject if program_said_drop(trip) => (
-            Some("queue_drop"),
+            Some(PlainKind::QueueDrop),
             format!(
                 "{} took it from {} and its verdict was DROP: the program wanted it so. No rule of the firewall dropped it.",
                 holder(drop, trip),
@@ -107,7 +106,7 @@ pub fn explain(drop: &Drop, view: &View<'_>) -> Option<Said> {
             "that program's log and configuration; `conntrack -S` (insert_failed, drop)".to_owned(),
         ),
         By::Reinject if nobody(&attribution) => (
-            Some("queue_drop"),
+            Some(PlainKind::QueueDrop),
             format!(
                 "{} took it from {} and gave it back. No later rule of that hook drops such a packet, so most likely the \
                  program's verdict was DROP.",
@@ -191,7 +190,7 @@ pub fn explain(drop: &Drop, view: &View<'_>) -> Option<Said> {
         behind: (place.by == By::Reinject).then(|| queue_name(trip)),
         what,
         look,
-        facts: attribution.json(drop),
+        facts: attribution.facts(drop),
         lines,
         same: SameRules {
             kind,
@@ -305,7 +304,7 @@ fn passed(
     (kind, format!("{before} {what}"), look)
 }
 
-type Words = (Option<&'static str>, String, String);
+type Words = (Option<PlainKind>, String, String);
 
 /// Queue numbers that the rules at the hook can have meant.
 fn set_numbers(attribution: &Attribution<'_>, drop: &Drop, set: &Ruleset) -> Vec<u16> {

@@ -1,7 +1,7 @@
 //! Sources that were refused for what they are, in words.
 
 use crate::{
-    causes::source_check::{self, Martian, Prefix},
+    causes::source_check::{self, Martian, MartianKind, Prefix},
     judge::View,
     model::{
         anchor::Drop,
@@ -12,7 +12,7 @@ use crate::{
 /// What there is to say.
 pub struct Said {
     /// What kind of source it is.
-    pub kind: &'static str,
+    pub kind: MartianKind,
     /// What happened.
     pub what: String,
     /// Where to look next, for [`crate::reasons::hint::fill`].
@@ -110,7 +110,7 @@ pub fn explain(drop: &Drop, view: &View<'_>) -> Option<Said> {
         source: Source::Kernel,
     });
     Some(Said {
-        kind: martian.word(),
+        kind: martian.kind(),
         what: format!("The source {source} {what}"),
         look: Some(look.to_owned()),
         lines: lines.into_iter().collect(),

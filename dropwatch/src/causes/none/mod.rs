@@ -6,6 +6,7 @@ use crate::{
     model::anchor::Anchor,
 };
 
+mod facts;
 mod firewall;
 mod martian;
 mod plain;

@@ -1,9 +1,10 @@
 //! The explanation of drops that no cause claims: the reason in words, the place, where to look next. No blame.
 
-use serde_json::{Value, json};
+use serde_json::json;
 
-use super::{firewall, martian, routes, same};
+use super::{facts::Facts, firewall, martian, routes, same};
 use crate::{
+    causes::source_check::MartianKind,
     judge::{Answer, View},
     model::{
         anchor::Drop,
@@ -85,9 +86,9 @@ pub fn explain(drop: &Drop, view: &View<'_>) -> Option<Answer> {
             };
             unknown.extend(said.unknown);
             by_rules = Some(said.same);
-            (kind.or(said.kind), said.facts)
+            (kind.or(said.kind), Some(said.facts))
         }
-        None => (kind, Value::Null),
+        None => (kind, None),
     };
     if let Some(look) = look {
         evidence.push(Line {
@@ -103,7 +104,7 @@ pub fn explain(drop: &Drop, view: &View<'_>) -> Option<Answer> {
     let class = route.as_ref().map(|said| said.class).or(class);
     let same = match &route {
         Some(said) if refused.is_none() && by_rules.is_none() => {
-            same::Same::Route(said.facts.to_string())
+            same::Same::Route(said.facts.clone())
         }
         _ => same::Same::of(drop, refused.map(|r| r.key), by_rules, class, &what),
     };
@@ -111,13 +112,13 @@ pub fn explain(drop: &Drop, view: &View<'_>) -> Option<Answer> {
     let explanation = Explanation {
         title: own_title.unwrap_or_else(|| title(drop, martian_kind, &same)),
         summary: what,
-        facts: json!({
-            "kind": kind,
-            "reason": drop.reason.text(),
-            "class": class,
-            "martian": martian.as_ref().map(|m| m.kind),
-            "route": route.as_ref().map(|said| &said.facts),
-            "netfilter": netfilter,
+        facts: json!(Facts {
+            kind,
+            reason: drop.reason.text(),
+            class,
+            martian: martian_kind,
+            route: route.map(|said| said.facts),
+            netfilter,
         }),
         evidence,
         fixes: Vec::new(),
@@ -146,17 +147,14 @@ fn kernel(label: &str, text: String) -> Line {
 }
 
 /// What the drops of the case have in common is named, and nothing else: a case of several devices names none of them.
-fn title(drop: &Drop, martian: Option<&str>, same: &same::Same) -> String {
+fn title(drop: &Drop, martian: Option<MartianKind>, same: &same::Same) -> String {
     let on = drop
         .dev
         .as_ref()
         .filter(|_| same.has_device())
         .map_or(String::new(), |d| format!(" on {}", d.name));
     match martian {
-        Some(kind) => format!(
-            "with a martian source ({}) refused{on}",
-            kind.replace('_', " ")
-        ),
+        Some(kind) => format!("with a martian source ({}) refused{on}", kind.words()),
         None if drop.reason.is_silent() => match &drop.location.symbol {
             Some(symbol) => format!(
                 "dropped in {symbol}{on}, no reason given{}",

@@ -3,7 +3,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use serde_json::{Value, json};
+use serde::Serialize;
 
 use crate::{
     causes::source_check,
@@ -25,11 +25,66 @@ pub struct Said {
     /// Where to look next, for [`crate::reasons::hint::fill`].
     pub look: String,
     /// `facts.route`.
-    pub facts: Value,
+    pub facts: RouteFacts,
     /// What kind of reason it is.
     pub class: Class,
     /// Proof.
     pub lines: Vec<Line>,
+}
+
+/// What routing had against a packet. All but its kind is null where the kind has no such thing.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+pub struct RouteFacts {
+    /// What it was.
+    kind: RouteKind,
+    /// Of the route.
+    prefix: Option<String>,
+    /// Routing table of the route.
+    table: Option<u32>,
+    /// Mark of the packet, with `none`.
+    mark: Option<u32>,
+    /// The setting, with `forwarding_off`.
+    key: Option<String>,
+    /// Whether it is on for all, with `forwarding_off`.
+    ip_forward: Option<bool>,
+    /// With `no_listener`.
+    group: Option<Ipv4Addr>,
+    /// Device, with `no_listener`.
+    dev: Option<String>,
+}
+
+/// What routing can have against a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RouteKind {
+    /// A route that drops silently.
+    Blackhole,
+    /// A route that drops with "host unreachable".
+    Unreachable,
+    /// A route that drops with "administratively prohibited".
+    Prohibit,
+    /// There is no route.
+    None,
+    /// It was to be forwarded, and forwarding is off.
+    ForwardingOff,
+    /// Nobody here joined the multicast group.
+    NoListener,
+}
+
+impl RouteFacts {
+    /// With nothing known but the kind.
+    fn of(kind: RouteKind) -> Self {
+        Self {
+            kind,
+            prefix: None,
+            table: None,
+            mark: None,
+            key: None,
+            ip_forward: None,
+            group: None,
+            dev: None,
+        }
+    }
 }
 
 const LOOK: &str = "`ip route get {dst}[ from {src} iif {iif}][ mark {mark}]` and `ip rule`";
@@ -70,7 +125,11 @@ fn unheard(drop: &Drop, group: Ipv4Addr, view: &View<'_>) -> Option<Said> {
              This is normal where others on the link are meant."
         ),
         look: "`ip maddr show[ dev {dev}]` lists the groups of the device".into(),
-        facts: facts(json!({ "kind": "no_listener", "group": group, "dev": name })),
+        facts: RouteFacts {
+            group: Some(group),
+            dev: Some(name.clone()),
+            ..RouteFacts::of(RouteKind::NoListener)
+        },
         class: Class::Normal,
         lines: vec![line("groups", format!("{group} is not joined on {name}"))],
     })
@@ -122,7 +181,11 @@ fn forwarding_off(name: &str, all: Option<bool>) -> Said {
                else ask who sends such packets here (`tcpdump -e -nn -i {dev|any} dst host {dst}` shows the MAC \
                address)"
             .into(),
-        facts: facts(json!({ "kind": "forwarding_off", "key": key, "ip_forward": all })),
+        facts: RouteFacts {
+            key: Some(key.clone()),
+            ip_forward: all,
+            ..RouteFacts::of(RouteKind::ForwardingOff)
+        },
         class: Class::Config,
         lines: vec![line("forwarding", format!("{key} = 0{whole}"))],
     }
@@ -141,7 +204,10 @@ fn no_route(drop: &Drop) -> Said {
              (ignore_routes_with_linkdown): not evaluated."
         ),
         look: format!("{LOOK}, `ip route show table all` (throw, linkdown)"),
-        facts: facts(json!({ "kind": "none", "mark": drop.mark })),
+        facts: RouteFacts {
+            mark: Some(drop.mark),
+            ..RouteFacts::of(RouteKind::None)
+        },
         class: Class::Routing,
         lines: vec![line("route", format!("none{marked}"))],
     }
@@ -160,10 +226,16 @@ fn by_route(route: &Route) -> Said {
         Some(prefix) => format!("{kind} route, {prefix}{table}"),
         None => format!("{kind} route or policy rule (which one is not known)"),
     };
-    let told = match kind.as_str() {
-        "blackhole" => "without a word to the sender",
-        "prohibit" => "and tells the sender by ICMP (administratively prohibited)",
-        _ => "and tells the sender by ICMP (host unreachable)",
+    let (refusing, told) = match kind.as_str() {
+        "blackhole" => (RouteKind::Blackhole, "without a word to the sender"),
+        "prohibit" => (
+            RouteKind::Prohibit,
+            "and tells the sender by ICMP (administratively prohibited)",
+        ),
+        _ => (
+            RouteKind::Unreachable,
+            "and tells the sender by ICMP (host unreachable)",
+        ),
     };
     let look = match (&route.prefix, route.table) {
         (Some(prefix), Some(table)) => {
@@ -178,31 +250,14 @@ fn by_route(route: &Route) -> Said {
             "The destination is covered by {article} {what}: it drops the packet {told}. Somebody wanted it so."
         ),
         look,
-        facts: facts(json!({ "kind": kind, "prefix": route.prefix, "table": route.table })),
+        facts: RouteFacts {
+            prefix: route.prefix.clone(),
+            table: route.table,
+            ..RouteFacts::of(refusing)
+        },
         class: Class::Routing,
         lines: vec![line("route", what)],
     }
-}
-
-/// All fields are always there.
-fn facts(known: Value) -> Value {
-    let names = [
-        "kind",
-        "prefix",
-        "table",
-        "mark",
-        "key",
-        "ip_forward",
-        "group",
-        "dev",
-    ];
-    let all = names.map(|name| {
-        (
-            name.to_owned(),
-            known.get(name).cloned().unwrap_or_default(),
-        )
-    });
-    Value::Object(all.into_iter().collect())
 }
 
 fn line(label: &str, text: String) -> Line {

@@ -2,9 +2,10 @@
 
 use std::net::IpAddr;
 
+use super::routes::RouteFacts;
 use crate::{
     facts::ruleset::Family as RuleFamily,
-    judge::{Answer, Family, Key},
+    judge::{Answer, Family, Key, PlainKind},
     model::{anchor::Drop, explanation::Explanation, hook::Hook},
     reasons::Class,
 };
@@ -13,7 +14,7 @@ use crate::{
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub struct SameRules {
     /// `facts.kind`.
-    pub kind: Option<&'static str>,
+    pub kind: Option<PlainKind>,
     /// Family of the hook.
     pub family: Option<RuleFamily>,
     /// The hook.
@@ -46,8 +47,8 @@ pub enum Same {
     Words(Key),
     /// Netfilter dropped them.
     Rules(SameRules),
-    /// Routing refused them, by the same route or setting: its facts as JSON.
-    Route(String),
+    /// Routing refused them, by the same route or setting.
+    Route(RouteFacts),
     /// The kernel dropped them at this place for this reason.
     Place {
         /// Reason and address of the code.

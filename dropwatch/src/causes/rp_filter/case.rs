@@ -7,12 +7,13 @@ use serde_json::json;
 
 use super::{
     super::source_check::{self, Checked, Martian},
+    facts::{Device, Facts, PeerEnd, PeerNetns, Writer},
     fixes,
     reverse::{Origin, ReverseRoute, Via, no_route, origin, reverse_route, via, via_peer},
     text,
 };
 use crate::{
-    facts::{Link, Netns, Process, SetBy, SysctlFiles, sysctl_files::dotted},
+    facts::{Link, Netns, SetBy, SysctlFiles, sysctl_files::dotted},
     judge::{Family, Key, View},
     model::{
         anchor::{Dev, Drop},
@@ -54,30 +55,6 @@ pub(super) struct Effective {
     pub(super) all: i32,
     pub(super) device: i32,
     pub(super) device_key: String,
-}
-
-/// The other end of the device.
-#[derive(Clone, Debug, Serialize)]
-pub(super) struct PeerEnd {
-    pub(super) name: Option<String>,
-    pub(super) ifindex: u32,
-    pub(super) netns: serde_json::Value,
-    pub(super) processes: Vec<Process>,
-    pub(super) pod: Option<String>,
-}
-
-/// A process that wrote the value.
-#[derive(Clone, Debug, Serialize)]
-pub(super) struct Writer {
-    pub(super) pid: u32,
-    pub(super) comm: String,
-    pub(super) key: String,
-    pub(super) old: String,
-    pub(super) new: String,
-    /// `CLOCK_MONOTONIC`, nanoseconds.
-    pub(super) time_ns: u64,
-    /// How long before the drop, in milliseconds.
-    pub(super) before_ms: u64,
 }
 
 /// Everything that is known of one refusal.
@@ -288,34 +265,34 @@ impl<'a> Case<'a> {
         Explanation {
             title: text::title(self),
             summary: text::summary(self),
-            facts: self.facts(),
+            facts: json!(self.facts()),
             evidence: text::evidence(self),
             fixes: fixes::fixes(self),
             unknown,
         }
     }
 
-    fn facts(&self) -> serde_json::Value {
-        json!({
-            "kind": self.kind,
-            "path": self.way,
-            "spoof_suspected": self.spoof_suspected,
-            "origin": self.origin,
-            "vrf": self.vrf,
-            "effective": self.effective,
-            "device": {
-                "name": self.dev.name,
-                "ifindex": self.dev.ifindex,
-                "kind": self.link.and_then(|l| l.kind.as_ref()),
-                "has_ipv4": self.has_address,
-                "ipv4": self.link.map(|l| &l.ipv4),
+    fn facts(&self) -> Facts<'_> {
+        Facts {
+            kind: self.kind,
+            path: self.way,
+            spoof_suspected: self.spoof_suspected,
+            origin: &self.origin,
+            vrf: self.vrf.as_deref(),
+            effective: self.effective.as_ref(),
+            device: Device {
+                name: &self.dev.name,
+                ifindex: self.dev.ifindex,
+                kind: self.link.and_then(|l| l.kind.as_deref()),
+                has_ipv4: self.has_address,
+                ipv4: self.link.map(|l| l.ipv4.as_slice()),
             },
-            "peer": self.peer,
-            "reverse_route": self.reverse,
-            "set_by": self.set_by,
-            "udev": self.files.and_then(|f| f.udev.as_ref()),
-            "written_by": self.written_by,
-        })
+            peer: self.peer.as_ref(),
+            reverse_route: self.reverse.as_ref(),
+            set_by: &self.set_by,
+            udev: self.files.and_then(|f| f.udev.as_ref()),
+            written_by: self.written_by.as_ref(),
+        }
     }
 }
 
@@ -382,7 +359,10 @@ fn peer_end(link: &Link) -> Option<PeerEnd> {
     Some(PeerEnd {
         name: peer.name.clone(),
         ifindex: peer.ifindex,
-        netns: json!({ "inum": peer.netns, "name": owner.and_then(|o| o.name.as_ref()) }),
+        netns: PeerNetns {
+            inum: peer.netns,
+            name: owner.and_then(|o| o.name.clone()),
+        },
         processes: owner.map_or_else(Vec::new, |o| o.processes.clone()),
         pod: owner.and_then(|o| o.pod.clone()),
     })

@@ -25,6 +25,7 @@ use crate::{
 };
 
 mod case;
+mod facts;
 mod fixes;
 mod reverse;
 mod text;

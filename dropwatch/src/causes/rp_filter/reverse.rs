@@ -29,8 +29,19 @@ pub(super) struct ReverseRoute {
     pub(super) source: Option<Ipv4Addr>,
     /// Devices of all ways, where there are several (ECMP).
     pub(super) ways: Vec<String>,
-    /// `kernel`: device and table are those of the look-up that refused the packet; `config`: asked after.
-    pub(super) from: &'static str,
+    /// Who told device and table.
+    pub(super) from: Informant,
+}
+
+/// Who told of a route.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Informant {
+    /// The look-up that refused the packet.
+    Kernel,
+    /// The tables, which were asked after it.
+    #[default]
+    Config,
 }
 
 /// What speaks for a forged source, or against it.
@@ -88,7 +99,7 @@ pub(super) fn reverse_route(
         gateway: r.gateway,
         source: r.source,
         ways: r.ways.clone(),
-        from: "config",
+        from: Informant::Config,
     });
     let Some(lookup) = &check.lookup else {
         return of_config;
@@ -99,7 +110,7 @@ pub(super) fn reverse_route(
     }
     let agrees = asked.is_some_and(|r| r.oif == Some(lookup.oif));
     let mut route = of_config.filter(|_| agrees).unwrap_or_default();
-    route.from = "kernel";
+    route.from = Informant::Kernel;
     // Without rules of their own, local and main are one table for the kernel, which it calls main.
     if route.table != Some(RT_TABLE_LOCAL) || lookup.table != RT_TABLE_MAIN {
         route.table = Some(lookup.table);

@@ -4,9 +4,12 @@ use super::{
     case::{Case, Effective, Kind, Way},
     reverse::ReverseRoute,
 };
-use crate::model::{
-    evidence::SourceCheck,
-    explanation::{Line, Source},
+use crate::{
+    facts::SetVia,
+    model::{
+        evidence::SourceCheck,
+        explanation::{Line, Source},
+    },
 };
 
 /// Reads well after a count.
@@ -261,10 +264,10 @@ pub fn evidence(case: &Case<'_>) -> Vec<Line> {
         line("peer", peer, Source::Config);
     }
     for by in &case.set_by {
-        let how = match by.via.as_str() {
-            "inherited" => " (inherited when the device was made)",
-            "glob" => " (by pattern)",
-            _ => "",
+        let how = match by.via {
+            SetVia::Inherited => " (inherited when the device was made)",
+            SetVia::Glob => " (by pattern)",
+            SetVia::Explicit => "",
         };
         let at = &by.at;
         line(
@@ -380,10 +383,11 @@ fn peer(case: &Case<'_>) -> Option<String> {
         .name
         .clone()
         .unwrap_or_else(|| format!("ifindex {}", peer.ifindex));
-    let mut text = match (&peer.netns["name"], &peer.netns["inum"]) {
-        (serde_json::Value::String(netns), inum) => format!("{name} in netns {netns} ({inum})"),
-        (_, serde_json::Value::Number(inum)) => format!("{name} in netns {inum}"),
-        _ => format!("{name} in an unknown netns"),
+    let mut text = match (&peer.netns.name, peer.netns.inum) {
+        (Some(netns), Some(inum)) => format!("{name} in netns {netns} ({inum})"),
+        (Some(netns), None) => format!("{name} in netns {netns}"),
+        (None, Some(inum)) => format!("{name} in netns {inum}"),
+        (None, None) => format!("{name} in an unknown netns"),
     };
     if let Some(pod) = &peer.pod {
         text += &format!(", pod {pod}");

@@ -2,9 +2,10 @@
 
 use std::net::IpAddr;
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{
+    facts::{self, Facts, Translation, Winner},
     fixes,
     refusal::{self, Holder, Kind, turned},
     text,
@@ -14,7 +15,7 @@ use crate::{
     facts::{ConntrackStats, Netns},
     judge::{Key, View},
     model::{anchor::Drop, evidence::Insertion, explanation::Explanation},
-    netfilter::NatRule,
+    netfilter::{NatRule, NatRuleFacts},
 };
 
 /// A refused insertion with the connection that holds its place.
@@ -76,7 +77,7 @@ impl<'a> Case<'a> {
             server: (translated.src, translated.sport),
             address: translated.dst,
             rule: self.rule.as_ref().ok().map(NatRule::words),
-            proof: self.proof.name(),
+            proof: self.proof,
         })
     }
 
@@ -95,37 +96,38 @@ impl<'a> Case<'a> {
         Explanation {
             title: text::title(self),
             summary: text::summary(self),
-            facts: self.facts(),
+            facts: json!(self.facts()),
             evidence: text::evidence(self),
             fixes: fixes::fixes(self),
             unknown,
         }
     }
 
-    fn facts(&self) -> Value {
+    fn facts(&self) -> Facts {
         let w = &self.winner;
-        json!({
-            "kind": "snat_clash",
-            "proto": text::proto(self.insertion.original.proto),
-            "loser": {
-                "original": self.insertion.original,
-                "translated": turned(&self.insertion.reply),
+        let entry = w.later.entry();
+        Facts {
+            kind: facts::Kind::SnatClash,
+            proto: text::proto(self.insertion.original.proto),
+            loser: Translation {
+                original: self.insertion.original,
+                translated: turned(&self.insertion.reply),
             },
-            "winner": {
-                "original": w.original,
-                "translated": turned(&w.reply),
-                "state": w.later.entry().and_then(|e| e.tcp_state.as_deref()),
-                "from": w.from(),
+            winner: Winner {
+                original: w.original,
+                translated: turned(&w.reply),
+                state: entry.and_then(|e| e.tcp_state.clone()),
+                from: w.from(),
             },
-            "zone": self.insertion.zone,
-            "fixed_port": self.fixed_port(),
-            "proof": self.proof.name(),
-            "rule": self.rule.as_ref().ok().map(NatRule::json),
-            "insert_failed_before": self.before.map(|(s, _)| s.insert_failed),
-            "insert_failed": self.stats.map(|s| s.insert_failed),
-            "entries": self.stats.and_then(|s| s.entries),
-            "max": self.stats.and_then(|s| s.max),
-        })
+            zone: self.insertion.zone,
+            fixed_port: self.fixed_port(),
+            proof: self.proof,
+            rule: self.rule.as_ref().ok().map(NatRuleFacts::of),
+            insert_failed_before: self.before.map(|(s, _)| s.insert_failed),
+            insert_failed: self.stats.map(|s| s.insert_failed),
+            entries: self.stats.and_then(|s| s.entries),
+            max: self.stats.and_then(|s| s.max),
+        }
     }
 }
 
@@ -136,5 +138,5 @@ struct SameRace {
     server: (IpAddr, u16),
     address: IpAddr,
     rule: Option<String>,
-    proof: &'static str,
+    proof: Proof,
 }

@@ -28,6 +28,7 @@ use crate::{
 
 mod age;
 mod case;
+mod facts;
 mod fixes;
 mod plain;
 mod ports;

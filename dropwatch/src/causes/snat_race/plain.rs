@@ -11,7 +11,7 @@ use super::{
 use crate::{
     causes::shell,
     facts::Netns,
-    judge::{Key, View, Words},
+    judge::{Key, PlainKind, View, Words},
     model::{anchor::Drop, evidence::Insertion, tuple::Tuple},
 };
 
@@ -20,10 +20,10 @@ use crate::{
 const SOON_NS: u64 = 500_000_000;
 
 /// Why conntrack refused a packet.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refused {
-    /// `dnat_clash`, `duplicate`, `exhausted`, `nat_clash`, `not_inserted` or `table_full`.
-    pub kind: &'static str,
+    /// What it was.
+    pub kind: PlainKind,
     /// What happened.
     pub what: String,
     /// Where to look and what to change.
@@ -35,7 +35,7 @@ pub struct Refused {
 /// What makes two refusals one case.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Same {
-    kind: &'static str,
+    kind: PlainKind,
     /// Where the packets were going after translation.
     server: Option<(u8, IpAddr, u16)>,
     /// What else they are told apart by where their source is translated.
@@ -153,7 +153,7 @@ fn exhausted(
         format!("every port that the NAT rule leaves ({first}-{last}) is")
     };
     Refused {
-        kind: "exhausted",
+        kind: PlainKind::Exhausted,
         what: format!(
             "{} was translated to {}, which another connection ({}) holds; {range} in use for this destination. The \
              range is used up: more ports or addresses help, random ports do not.",
@@ -202,7 +202,7 @@ fn nat_clash(
     };
     unknown.push("whether it was a race for the port or the range is used up".into());
     Refused {
-        kind: "nat_clash",
+        kind: PlainKind::NatClash,
         what: format!(
             "Two connections were given the same translated port: {} was translated to {}, and {}, translated to the \
              same, is confirmed, {so}. {which}",
@@ -240,7 +240,7 @@ fn dnat_clash(drop: &Drop, insertion: &Insertion, holder: &Holder<'_>, view: &Vi
         "The other one is entered, so most likely this packet was dropped for that."
     };
     Refused {
-        kind: "dnat_clash",
+        kind: PlainKind::DnatClash,
         what: format!(
             "{how}: from there their answers look alike, so conntrack can enter only one of them. {so} A resolver that \
              asks for A and AAAA at once from one socket is the usual case; it tries again after some seconds."
@@ -264,7 +264,7 @@ fn duplicate(drop: &Drop, insertion: &Insertion, holder: &Holder<'_>, view: &Vie
         None => "",
     };
     Refused {
-        kind: "duplicate",
+        kind: PlainKind::Duplicate,
         what: format!(
             "{the} same packet was there twice, or two first packets of one connection: another one of {} was entered \
              by conntrack first, so this one was dropped.{goes_on}",
@@ -299,7 +299,7 @@ fn not_inserted(insertion: &Insertion, in_the_way: &InTheWay<'_>, sees_clashes: 
         }
     };
     Refused {
-        kind: "not_inserted",
+        kind: PlainKind::NotInserted,
         what: format!(
             "{} was dropped after its translation{to} was decided and before conntrack had entered it: by \
              conntrack itself or by something behind the NAT rules, as a rule with a later priority.{why}",

@@ -3,6 +3,7 @@
 //! packet's entry must tell.
 
 use dropwatch_common::record::ct_insert::status;
+use serde::Serialize;
 
 use crate::{
     attach::spec,
@@ -257,13 +258,23 @@ impl Holder<'_> {
     }
 
     /// Where it was learnt from.
-    pub fn from(&self) -> &'static str {
+    pub fn from(&self) -> Informant {
         if self.by_kernel {
-            "kernel"
+            Informant::Kernel
         } else {
-            "conntrack"
+            Informant::Conntrack
         }
     }
+}
+
+/// Who showed a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Informant {
+    /// The kernel, at the clash.
+    Kernel,
+    /// Conntrack, asked after.
+    Conntrack,
 }
 
 /// The other direction of a tuple; of the answers' one: the packet as it would have left.

@@ -1,7 +1,11 @@
 //! A packet that conntrack refused because its table was full.
 
 use super::{plain::Refused, refusal};
-use crate::{facts::FactKey, judge::View, model::anchor::Drop};
+use crate::{
+    facts::FactKey,
+    judge::{PlainKind, View},
+    model::anchor::Drop,
+};
 
 /// From here on "right after" is not the word for it.
 const LATE_NS: u64 = 500_000_000;
@@ -56,7 +60,7 @@ pub fn full(drop: &Drop, view: &View<'_>) -> Option<Refused> {
         ),
     };
     Some(Refused {
-        kind: "table_full",
+        kind: PlainKind::TableFull,
         what: format!(
             "{the} conntrack table was full: {entries} of {max} entries were in use {when}, and {count}. A new \
              connection finds no room, and its packet is dropped. {or}"

@@ -8,6 +8,7 @@
 use std::ops::RangeInclusive;
 
 use dropwatch_common::record::ct_insert::status;
+use serde::Serialize;
 
 use super::{
     age::{self, SECOND_NS, SLACK_NS},
@@ -27,26 +28,18 @@ pub const DEFAULT_TIMEOUTS: &str =
     "the namespace's conntrack time-outs: the kernel's defaults were taken";
 
 /// What says that it was a race.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 pub enum Proof {
     /// The rule leaves one port, and both were new: there was nothing to search.
+    #[serde(rename = "fixed_port")]
     Single,
     /// The rule is known and another port was free: the search would have found it, had this one been held.
+    #[serde(rename = "free_port")]
     OtherFree,
     /// It kept its own port, which the search does only with one that no confirmed connection holds; and the
     /// connection that holds it was new.
+    #[serde(rename = "kept_port")]
     Kept,
-}
-
-impl Proof {
-    /// Name as in the JSON.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Single => "fixed_port",
-            Self::OtherFree => "free_port",
-            Self::Kept => "kept_port",
-        }
-    }
 }
 
 /// What it was.

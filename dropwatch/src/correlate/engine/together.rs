@@ -1,5 +1,6 @@
 //! The words of the cases in which different answers are counted together.
 
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::super::cases::MOST_OF_FAMILY;
@@ -13,7 +14,7 @@ pub(super) fn rest(title: String) -> Explanation {
             "There are more than {MOST_OF_FAMILY} different ones of this kind: the first are cases of their own, these here are \
              counted together and not told apart."
         ),
-        facts: counted_together("rest"),
+        facts: counted_together(Together::Rest),
         evidence: Vec::new(),
         fixes: Vec::new(),
         unknown: vec!["what each of them is: they were not told apart".into()],
@@ -27,13 +28,42 @@ pub(super) fn beyond() -> Explanation {
         summary: "More different kinds of drops came at the same time than are kept apart: what is counted here was judged by \
                   no cause."
             .into(),
-        facts: counted_together("overflow"),
+        facts: counted_together(Together::Overflow),
         evidence: Vec::new(),
         fixes: Vec::new(),
         unknown: vec!["what each of them is: there were too many kinds at the same time".into()],
     }
 }
 
-fn counted_together(kind: &str) -> Value {
-    json!({ "kind": kind, "reason": null, "class": null, "martian": null, "route": null, "netfilter": null })
+/// Facts of drops that were not told apart: those of a drop that no cause claims, and nothing is known.
+#[derive(Debug, Serialize)]
+pub(in crate::correlate) struct CountedTogether {
+    /// Why they were not.
+    kind: Together,
+    reason: (),
+    class: (),
+    martian: (),
+    route: (),
+    netfilter: (),
+}
+
+/// Why drops are not told apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Together {
+    /// All but the first of those that differ by their destination or source alone.
+    Rest,
+    /// There was no room for what they were.
+    Overflow,
+}
+
+fn counted_together(kind: Together) -> Value {
+    json!(CountedTogether {
+        kind,
+        reason: (),
+        class: (),
+        martian: (),
+        route: (),
+        netfilter: (),
+    })
 }

@@ -2,7 +2,7 @@
 
 use super::{Words, nobody};
 use crate::{
-    judge::View,
+    judge::{PlainKind, View},
     model::{anchor::Drop, hook::Hook, ipvs::Endpoint},
     netfilter::{Attribution, By, Place},
 };
@@ -30,7 +30,7 @@ pub(super) fn words(drop: &Drop, view: &View<'_>, attribution: &Attribution<'_>)
     let name = service.name();
     Some(match service.unusable() {
         Some(why) if nobody(attribution) => (
-            Some("ipvs_no_destination"),
+            Some(PlainKind::IpvsNoDestination),
             format!(
                 "IPVS has service {name}, which has no usable real server ({why}): it drops what comes for it. No rule of the \
                  firewall drops such a packet."

@@ -3,6 +3,7 @@
 use super::Words;
 use crate::{
     facts::queues::{Queue, Queues},
+    judge::PlainKind,
     model::{
         anchor::{Drop, Task},
         evidence::{QueueTrip, Reinjected},
@@ -44,8 +45,8 @@ pub(super) fn lost(gone: Option<Gone>, trip: Option<&QueueTrip>) -> Words {
         ),
     };
     let kind = match gone {
-        Some(Gone::Device) => "queue_device_down",
-        _ => "queue_gone",
+        Some(Gone::Device) => PlainKind::QueueDeviceDown,
+        _ => PlainKind::QueueGone,
     };
     let look = match gone {
         Some(Gone::Device) => "`ip monitor link`: which device goes down, and why",
@@ -90,14 +91,14 @@ pub(super) fn refused(place: &Place, numbers: &[u16], queues: Option<&Queues>) -
     let help = "`bypass` does not help here, the program's fail-open (NFQA_CFG_F_FAIL_OPEN) does";
     match Refusal::of(numbers, queues) {
         Refusal::NoListener => (
-            Some("queue_no_listener"),
+            Some(PlainKind::QueueNoListener),
             format!("{sent}, but no program listens on that: the kernel drops it."),
             format!(
                 "{look}; `--queue-bypass` (nft: `bypass`) lets packets on where nobody listens"
             ),
         ),
         Refusal::NoCopyMode(queue) => (
-            Some("queue_no_copy_mode"),
+            Some(PlainKind::QueueNoCopyMode),
             format!(
                 "{sent}. {} listens there, but has set no copy mode: the kernel drops every packet then, whether the rule has \
                  `bypass` or not.",
@@ -108,7 +109,7 @@ pub(super) fn refused(place: &Place, numbers: &[u16], queues: Option<&Queues>) -
             ),
         ),
         Refusal::Full(queue) => (
-            Some("queue_full"),
+            Some(PlainKind::QueueFull),
             format!(
                 "{sent}, which was full: {} listens, {} packets wait, {} were dropped for that so far ({} more for want of room in \
                  its socket).",
@@ -122,7 +123,7 @@ pub(super) fn refused(place: &Place, numbers: &[u16], queues: Option<&Queues>) -
             ),
         ),
         Refusal::SocketFull(queue) => (
-            Some("queue_socket_full"),
+            Some(PlainKind::QueueSocketFull),
             format!(
                 "{sent}, and the socket of {} had no room: {} packets were dropped for that so far, none because the queue was full.",
                 listener(queue),

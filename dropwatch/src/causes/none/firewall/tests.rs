@@ -92,7 +92,7 @@ fn a_service_of_ipvs_without_real_servers_is_named() {
         (&[0, 0], "all 2 have weight 0"),
     ] {
         let said = ipvs(weights);
-        assert_eq!(said.kind, Some("ipvs_no_destination"));
+        assert_eq!(said.kind, Some(PlainKind::IpvsNoDestination));
         assert!(said.what.contains(why), "{}", said.what);
     }
     let usable = ipvs(&[0, 1]);
@@ -142,7 +142,7 @@ fn returned(verdict: u32, stack: &[&str], bound: bool) -> Said {
 fn only_a_verdict_to_drop_is_called_one() {
     let verdict = ["nfqnl_reinject", "nfqnl_recv_verdict"];
     let dropped = returned(0, &verdict, true);
-    assert_eq!(dropped.kind, Some("queue_drop"));
+    assert_eq!(dropped.kind, Some(PlainKind::QueueDrop));
     assert!(dropped.what.contains("its verdict was DROP"));
     for (number, name) in [(1, "ACCEPT"), (4, "REPEAT"), (5, "STOP")] {
         let said = returned(number, &verdict, true);
@@ -157,13 +157,13 @@ fn only_a_verdict_to_drop_is_called_one() {
 fn a_program_that_went_away_gave_no_verdict() {
     let down = ["nfqnl_reinject", "nfqnl_flush", "instance_destroy_rcu"];
     let gone = returned(0, &down, false);
-    assert_eq!(gone.kind, Some("queue_gone"));
+    assert_eq!(gone.kind, Some(PlainKind::QueueGone));
     assert!(gone.what.contains("No program gave a verdict"));
     let likely = returned(0, &[], false);
-    assert_eq!(likely.kind, Some("queue_gone"));
+    assert_eq!(likely.kind, Some(PlainKind::QueueGone));
     assert!(likely.what.contains("most likely"), "{}", likely.what);
     let ended_later = returned(0, &["nfqnl_reinject", "nfqnl_recv_verdict"], false);
-    assert_eq!(ended_later.kind, Some("queue_drop"));
+    assert_eq!(ended_later.kind, Some(PlainKind::QueueDrop));
 }
 
 #[test]
@@ -240,7 +240,7 @@ fn who_drops_behind_a_queue_is_known_only_where_its_verdict_was_seen() {
             "dropped by iptables-legacy table filter chain INPUT rule 1, behind queue 80 (NFQUEUE)"
         )
     );
-    assert_eq!(seen.facts["certain"], true);
+    assert!(seen.facts.certain);
     let by_program = behind_a_queue(Some(0));
     assert!(by_program.what.contains("the program wanted it so"));
     // What takes packets back frees both alike.
@@ -255,7 +255,7 @@ fn who_drops_behind_a_queue_is_known_only_where_its_verdict_was_seen() {
         "{}",
         unseen.what
     );
-    assert_eq!(unseen.facts["certain"], false);
+    assert!(!unseen.facts.certain);
     let title = unseen.title.expect("a title");
     assert!(!title.contains("rule"), "{title}");
 }

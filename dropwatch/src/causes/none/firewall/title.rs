@@ -2,6 +2,7 @@
 
 use super::queue::{program_said_drop, queue_name};
 use crate::{
+    judge::PlainKind,
     model::anchor::Drop,
     netfilter::{self, Attribution, By, Place},
 };
@@ -9,7 +10,7 @@ use crate::{
 /// A title where more is known than the drop reason.
 pub fn title(
     place: &Place,
-    kind: Option<&str>,
+    kind: Option<PlainKind>,
     attribution: &Attribution<'_>,
     drop: &Drop,
 ) -> Option<String> {
@@ -19,27 +20,38 @@ pub fn title(
         // The queue that it came from is not the one that refused it.
         (
             By::Reinject,
-            Some("queue_no_listener" | "queue_full" | "queue_socket_full" | "queue_no_copy_mode"),
+            Some(
+                PlainKind::QueueNoListener
+                | PlainKind::QueueFull
+                | PlainKind::QueueSocketFull
+                | PlainKind::QueueNoCopyMode,
+            ),
         ) => {
             format!("refused by the next queue after {queue}")
         }
-        (_, Some("ipvs_no_destination")) => {
+        (_, Some(PlainKind::IpvsNoDestination)) => {
             "dropped by IPVS, which had no real server for it".into()
         }
-        (_, Some("queue_gone")) => format!("thrown out of {queue} when its program went away"),
-        (_, Some("queue_device_down")) => format!("thrown out of {queue} when a device went down"),
-        (_, Some("queue_drop")) if program_said_drop(trip) => {
+        (_, Some(PlainKind::QueueGone)) => {
+            format!("thrown out of {queue} when its program went away")
+        }
+        (_, Some(PlainKind::QueueDeviceDown)) => {
+            format!("thrown out of {queue} when a device went down")
+        }
+        (_, Some(PlainKind::QueueDrop)) if program_said_drop(trip) => {
             format!("dropped by the verdict of the program at {queue}")
         }
-        (_, Some("queue_drop")) => {
+        (_, Some(PlainKind::QueueDrop)) => {
             format!("dropped behind {queue}, most likely by the verdict of its program")
         }
-        (_, Some("queue_no_listener")) => format!("dropped for want of a listener at {queue}"),
-        (_, Some("queue_full")) => format!("dropped because {queue} was full"),
-        (_, Some("queue_socket_full")) => {
+        (_, Some(PlainKind::QueueNoListener)) => {
+            format!("dropped for want of a listener at {queue}")
+        }
+        (_, Some(PlainKind::QueueFull)) => format!("dropped because {queue} was full"),
+        (_, Some(PlainKind::QueueSocketFull)) => {
             format!("dropped because the socket of the program at {queue} was full")
         }
-        (_, Some("queue_no_copy_mode")) => {
+        (_, Some(PlainKind::QueueNoCopyMode)) => {
             format!("dropped because the program at {queue} set no copy mode")
         }
         (By::Segments, _) => format!("split for {queue}, not lost"),
