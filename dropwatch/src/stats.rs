@@ -16,10 +16,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::attach::{info::fdinfo, load::Attached};
 
-/// The ledger. Every number is exact; `balanced` says whether they add up.
+/// Where every drop went, in drops. Every number is exact: seen = filtered + not_packet + suppressed + lost_ring_full +
+/// received, and received = route_queries + undecodable + deselected + shown.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Ledger {
-    /// Runs of the drop anchor.
+    /// All that the kernel showed: runs of the drop anchor.
     pub seen: u64,
     /// Not of the selected netns or device.
     pub filtered: u64,
@@ -44,18 +46,18 @@ pub struct Ledger {
     pub deselected: u64,
     /// Drops told of.
     pub shown: u64,
-    /// Drops counted under no key of their own because the table was full.
+    /// Drops counted under no key of their own in `drops` because the table was full.
     pub keys_full: u64,
-    /// Records of other things than drops that the ring buffer had no room for.
+    /// Records of other things than drops (sysctl writes, anomalies) that the ring buffer had no room for.
     #[serde(default)]
     pub lost_events: u64,
-    /// Facts about packets on their way that could not be kept until the drop.
+    /// Facts about packets on their way that could not be kept until the drop (table full).
     #[serde(default)]
     pub lost_evidence: u64,
     /// Of those received: over the budget of their kind, but of a flow not seen lately, which has a budget of its own.
     #[serde(default)]
     pub new_flows: u64,
-    /// Whether kernel and reader agree.
+    /// Whether it adds up.
     pub balanced: bool,
 }
 

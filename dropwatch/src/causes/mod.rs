@@ -48,6 +48,35 @@ pub fn ids() -> Vec<&'static str> {
     root().iter().map(|cause| cause.id()).collect()
 }
 
+/// The schemas of what each of them tells as `facts`, by id.
+#[cfg(test)]
+pub(crate) fn facts(
+    generator: &mut schemars::SchemaGenerator,
+) -> Vec<(&'static str, schemars::Schema)> {
+    vec![
+        (
+            rp_filter::RpFilter.id(),
+            generator.subschema_for::<rp_filter::facts::Facts<'_>>(),
+        ),
+        (
+            snat_race::SnatRace.id(),
+            generator.subschema_for::<snat_race::facts::Facts>(),
+        ),
+        (
+            nfqueue_mark::NfqueueMark.id(),
+            generator.subschema_for::<nfqueue_mark::facts::Facts>(),
+        ),
+        (
+            ipvs_conntrack::IpvsConntrack::default().id(),
+            generator.subschema_for::<ipvs_conntrack::facts::Facts>(),
+        ),
+        (
+            none::Plain.id(),
+            generator.subschema_for::<none::facts::Facts>(),
+        ),
+    ]
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

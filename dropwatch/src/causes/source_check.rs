@@ -157,6 +157,7 @@ impl Martian {
 
 /// A kind of source that no packet may come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum MartianKind {
     /// An address of this host.

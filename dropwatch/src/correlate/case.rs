@@ -124,13 +124,15 @@ pub struct Case {
 
 /// How many there were, as far as that is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Numbers {
-    /// Seen in detail.
+    /// Drops of the case that came in detail; of an anomaly, how often it was seen.
+    #[cfg_attr(test, schemars(range(min = 1)))]
     pub total: u64,
-    /// All there were, if every one of them was seen in detail.
+    /// All drops of the case, if every one came in detail; `None` where that is not so, or not known.
     pub exact: Option<u64>,
-    /// If not: all drops of the kinds (reason, place, device, namespace) that these belong to, by the kernel's exact
-    /// counters; other cases may have a part in them.
+    /// Where not every one came in detail: all drops of the kinds (reason, place, device, namespace) that these belong
+    /// to, by the kernel's exact counters. Other cases may have a part in them.
     pub of_kind: Option<u64>,
 }
 
@@ -165,40 +167,48 @@ pub struct Report {
 
 /// More of a case.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Repeat {
-    /// Case number.
+    /// Number of the case, from 1.
+    #[cfg_attr(test, schemars(range(min = 1)))]
     pub case: u32,
-    /// The cause.
+    /// Stem of the cause; null when none claims the drop.
+    #[cfg_attr(test, schemars(regex(pattern = "^[a-z_]+$")))]
     pub cause: Option<&'static str>,
     /// Title of the explanation.
     #[serde(skip)]
     pub title: String,
-    /// New ones, in detail.
+    /// Those that came in detail since the last line about the case.
+    #[cfg_attr(test, schemars(range(min = 1)))]
     pub count: u64,
     /// All so far.
     #[serde(flatten)]
     pub numbers: Numbers,
-    /// On so many devices so far.
+    /// On so many devices so far, at most 64.
+    #[cfg_attr(test, schemars(range(max = super::touched::MOST)))]
     pub devices: usize,
 }
 
-/// A line of the summary.
+/// A case in the summary.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Tally {
-    /// Case number.
+    /// Number of the case, from 1.
+    #[cfg_attr(test, schemars(range(min = 1)))]
     pub case: u32,
-    /// The cause.
+    /// Stem of the cause; null when none claims the drop.
+    #[cfg_attr(test, schemars(regex(pattern = "^[a-z_]+$")))]
     pub cause: Option<&'static str>,
-    /// Title of the explanation.
+    /// A fragment that reads well after a count.
     pub title: String,
     /// How many: drops, or of an anomaly how often it happened.
     #[serde(flatten)]
     pub numbers: Numbers,
-    /// All dropped packets of it that came in detail, those that an anomaly led to included.
+    /// Dropped packets of the case that came in detail, those that an anomaly led to included.
     pub drops: u64,
-    /// Devices, the one with most drops first.
+    /// Devices of its drops, the one with most first, at most 64.
     pub devices: Vec<DeviceCount>,
-    /// Flows, the one with most drops first.
+    /// Flows of its drops whatever their source ports, the one with most first, at most 64.
     pub flows: Vec<FlowCount>,
     /// Drops of further devices, which are too many to be told apart.
     pub other_devices: u64,
@@ -210,6 +220,7 @@ pub struct Tally {
 
 /// Drops on a device.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct DeviceCount {
     /// The device.
     #[serde(flatten)]
@@ -220,6 +231,7 @@ pub struct DeviceCount {
 
 /// Drops of a flow.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct FlowCount {
     /// The flow.
     #[serde(flatten)]

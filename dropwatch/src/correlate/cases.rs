@@ -33,8 +33,9 @@ const PAUSES_NS: [u64; 5] = [
 
 /// Cases that are closed, all together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Closed {
-    /// How many.
+    /// How many cases.
     pub cases: u64,
     /// Their dropped packets, in detail.
     pub drops: u64,

@@ -5,7 +5,7 @@
 //! of which the same explanation is true are one case.
 
 mod settle;
-mod together;
+pub mod together;
 
 use std::collections::HashMap;
 

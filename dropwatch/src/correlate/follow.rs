@@ -47,33 +47,37 @@ pub struct Fates {
     delays: BTreeMap<u64, u64>,
 }
 
-/// [`Fates`] as told in the summary.
+/// What became of a case's connections that lost a packet.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Outcomes {
     /// Connections that were followed.
     pub followed: u64,
     /// Those of which a later packet got through.
     pub through: u64,
-    /// Those of which none did while they were followed.
+    /// Those of which none did in the 10 s that they were followed.
     pub never: u64,
     /// Those that were still being followed at the end.
     pub open: u64,
-    /// Losses whose connections could not be followed, or were too many at a time.
+    /// Losses whose connections could not be followed, or were too many: more than 64 at a time.
     pub not_followed: u64,
     /// Shortest delay, in milliseconds.
     pub min_ms: Option<u64>,
-    /// Delay that half of them did not exceed.
+    /// Delay that half of them did not exceed, in milliseconds.
     pub median_ms: Option<u64>,
-    /// Longest delay.
+    /// Longest delay, in milliseconds.
     pub max_ms: Option<u64>,
 }
 
 /// What became of one connection, told at once.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Update {
-    /// Case number.
+    /// Number of the case, from 1.
+    #[cfg_attr(test, schemars(range(min = 1)))]
     pub case: u32,
-    /// The cause.
+    /// Stem of the cause.
+    #[cfg_attr(test, schemars(regex(pattern = "^[a-z_]+$")))]
     pub cause: Option<&'static str>,
     /// In words.
     pub text: String,
@@ -83,6 +87,7 @@ pub struct Update {
 
 /// What is known of the connection.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct UpdateFacts {
     /// The connection.
     pub followed: FollowedConnection,
@@ -90,6 +95,7 @@ pub struct UpdateFacts {
 
 /// A connection that lost a packet, followed for 10 s.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct FollowedConnection {
     /// Its original direction.
     pub tuple: Tuple,

@@ -8,12 +8,13 @@ use serde::Serialize;
 use crate::model::anchor::Drop;
 
 /// Most devices, and most flows, that are told apart.
-const MOST: usize = 64;
+pub(crate) const MOST: usize = 64;
 
 /// A flow, whatever its source port.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Flow {
-    /// Protocol.
+    /// Protocol: `TCP`, `UDP`, `ICMPv6`, …, or `proto-` and its number.
     pub proto: String,
     /// Source address.
     pub src: IpAddr,
@@ -37,10 +38,12 @@ impl Flow {
 
 /// A device by name and index.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Device {
     /// Name at the drop.
     pub name: String,
-    /// Index in its namespace.
+    /// Device index in its namespace.
+    #[cfg_attr(test, schemars(range(min = 1)))]
     pub ifindex: u32,
 }
 

@@ -4,6 +4,7 @@ use serde::Serialize;
 
 /// How good a finding is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(inline))]
 #[serde(rename_all = "lowercase")]
 pub enum Level {
     /// As it should be.
@@ -16,8 +17,9 @@ pub enum Level {
 
 /// One thing that was looked at.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Check {
-    /// What.
+    /// What was looked at.
     pub name: &'static str,
     /// How good it is.
     pub level: Level,

@@ -37,6 +37,7 @@ const RING_BYTES: u32 = 4096;
 
 /// How well it works here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(inline))]
 #[serde(rename_all = "lowercase")]
 pub enum State {
     /// Every cause can be judged.
@@ -49,6 +50,7 @@ pub enum State {
 
 /// All that was found.
 #[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "DoctorLine"))]
 pub struct Report {
     /// When it was looked at.
     time: Time,
@@ -58,11 +60,11 @@ pub struct Report {
     kernel: String,
     /// Processor.
     arch: &'static str,
-    /// How well it works.
+    /// How well it works here.
     state: State,
-    /// Why it does not at all, if so.
+    /// Why it is unusable, if so.
     error: Option<String>,
-    /// What was looked at.
+    /// What was looked at on the machine.
     checks: Vec<Check>,
     /// What is attached and how, in the order of attaching.
     hooks: Vec<Hook>,
@@ -70,19 +72,27 @@ pub struct Report {
     causes: Vec<Cause>,
 }
 
-/// A probe.
+/// A probe, and what the verifier made of its program.
 #[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "LoadedProbe"))]
 struct Hook {
     #[serde(flatten)]
     status: ProbeStatus,
-    /// Instructions that the verifier went through; `None` where that is not known.
+    /// Instructions that the verifier went through; `None` where that is not known, as of what is not attached.
     verified_insns: Option<u64>,
 }
 
-/// A root cause, as in the start line of a session.
+/// A cause, and the modules without which it cannot occur.
 #[derive(Clone, Debug, Serialize)]
+#[cfg_attr(
+    test,
+    derive(schemars::JsonSchema),
+    schemars(rename = "JudgedWithModules")
+)]
 struct Cause {
+    /// Stem of the cause.
     cause: &'static str,
+    /// Whether it can be judged.
     judged: bool,
     /// Why it cannot be judged.
     why: Option<String>,

@@ -239,6 +239,7 @@ impl Netns {
 
 /// A process.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Process {
     /// Process id in the tracer's pid namespace.
     pub pid: u32,
@@ -432,6 +433,7 @@ pub struct ConntrackTimeouts {
 
 /// What became of a connection after one of its packets was lost.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Followed {
     /// Whether conntrack has entered it since: a later packet got through.
     pub through: bool,
@@ -447,10 +449,12 @@ pub struct Followed {
 
 /// A line of a configuration file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct FileLine {
     /// Path.
     pub file: String,
     /// Line number, from 1.
+    #[cfg_attr(test, schemars(range(min = 1)))]
     pub line: u32,
     /// Text, trimmed.
     pub text: String,
@@ -458,6 +462,7 @@ pub struct FileLine {
 
 /// A sysctl.d line that decides a key.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct SetBy {
     /// Key in dot notation: `net.ipv4.conf.all.rp_filter`.
     pub key: String,
@@ -472,6 +477,7 @@ pub struct SetBy {
 
 /// How a line of a sysctl.d file comes to a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(inline))]
 #[serde(rename_all = "snake_case")]
 pub enum SetVia {
     /// It names it.

@@ -4,6 +4,7 @@ use serde::Serialize;
 
 /// `facts.kind` of a drop that no cause claims.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum PlainKind {
     /// Conntrack refused it: after a translation of its destination its answers look like another connection's.

@@ -117,19 +117,22 @@ impl Drop {
 
 /// A device.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Dev {
     /// Name at the drop.
     pub name: String,
-    /// Index in its namespace.
+    /// Device index in its namespace.
+    #[cfg_attr(test, schemars(range(min = 1)))]
     pub ifindex: u32,
 }
 
 /// A drop reason.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Reason {
     /// Name without `SKB_DROP_REASON_`; `None` where the kernel has no name for it.
     pub name: Option<String>,
-    /// This kernel's number.
+    /// This kernel's number; 0 = none given.
     pub number: u32,
 }
 
@@ -153,12 +156,13 @@ impl Reason {
 
 /// A place in the kernel's code.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Location {
     /// Function, where symbols could be read.
     pub symbol: Option<String>,
-    /// Distance from its start.
+    /// Bytes from its start; 0 without one.
     pub offset: u64,
-    /// Address.
+    /// Kernel address: above 2^53, so a reader of JSON needs 64-bit integers.
     pub address: u64,
 }
 
@@ -175,10 +179,11 @@ impl Location {
 
 /// A task.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Task {
     /// Process id in the initial pid namespace.
     pub pid: u32,
-    /// Name.
+    /// Name, at most 15 bytes.
     pub comm: String,
 }
 

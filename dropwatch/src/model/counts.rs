@@ -62,14 +62,15 @@ pub struct KindCount {
 
 /// A line of the kernel's exact counts, with names.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Counted {
-    /// Drop reason.
+    /// Drop reason: its name, `reason N`, or `no reason given`.
     pub reason: String,
-    /// Place.
+    /// Place: `function+0x1d`, or the address.
     pub location: String,
-    /// Namespace inode number.
+    /// Namespace inode number; 0 = unknown.
     pub netns: u32,
-    /// Device index.
+    /// Device index; 0 = no device.
     pub ifindex: u32,
     /// All drops.
     pub count: u64,

@@ -4,18 +4,19 @@ use serde::{Deserialize, Serialize};
 
 /// What became of one probe.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct ProbeStatus {
     /// Hook that the probe belongs to.
     pub hook: String,
-    /// Probe.
+    /// Name of the probe.
     pub probe: String,
-    /// Tracepoint, function or place it is attached to (or was meant for).
+    /// Tracepoint, function or place that it is attached to, or was meant for.
     pub symbol: String,
-    /// How.
+    /// How it is attached: `tp_btf`, `raw_tp`, `fentry`, `fexit`, `kprobe`, `kretprobe` or `cgroup_sysctl`.
     pub flavour: Option<String>,
-    /// Whether it is.
+    /// Whether it is attached.
     pub attached: bool,
-    /// Why not; of an attached one, when it is, if not always.
+    /// Why it is not attached; of an attached one, when it is, if not always.
     pub why: Option<String>,
     /// The module that it waits for: until that is loaded there is nothing to see.
     #[serde(default)]

@@ -6,21 +6,23 @@ use super::{anchor::Task, hook::Hook, tuple::Tuple};
 
 /// What the kernel showed about a refused source address.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct SourceCheck {
-    /// `ip_handle_martian_source` ran for this packet.
+    /// Whether `ip_handle_martian_source` was called for the packet.
     pub martian_handler: bool,
-    /// What `ip_route_input_noref` returned, decoded; only seen on kernels before 5.17.
+    /// What `ip_route_input_noref` returned, decoded; only seen on kernels before 5.18.
     pub returned: Option<Returned>,
-    /// Settings of the device at the drop.
+    /// `rp_filter` settings, as the kernel had them at the drop.
     pub mode: Option<Mode>,
-    /// The reverse look-up that the kernel made.
+    /// The last step of the reverse look-up that the kernel made.
     pub lookup: Option<Lookup>,
 }
 
 /// A decoded refusal.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Returned {
-    /// Raw value.
+    /// As it is: minus an errno.
     pub value: i32,
     /// Which check refused.
     pub verdict: Refused,
@@ -28,6 +30,7 @@ pub struct Returned {
 
 /// Which check of the source refused (net/ipv4/route.c, net/ipv4/fib_frontend.c, v5.10).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(inline))]
 #[serde(rename_all = "snake_case")]
 pub enum Refused {
     /// The reverse-path filter: -EXDEV.
@@ -40,10 +43,11 @@ pub enum Refused {
 
 /// `rp_filter` settings, as the kernel had them at the drop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Mode {
-    /// `conf/all`.
+    /// Value of `conf/all`.
     pub all: i32,
-    /// The device's own.
+    /// The device's own value.
     pub device: i32,
     /// Whether the device had an IPv4 address.
     pub has_address: bool,
@@ -59,21 +63,24 @@ impl Mode {
 
 /// The last step of a route look-up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Lookup {
     /// Routing table.
     pub table: u32,
-    /// Device index chosen; 0 = none.
+    /// Index of the device chosen; 0 = none.
     pub oif: u32,
-    /// 0 or negative errno.
+    /// 0 or minus an errno.
     pub error: i32,
 }
 
 /// The conntrack entry that hung on the packet; one that is not confirmed was not in the table.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Insertion {
     /// What the packet is to the connection.
     pub state: CtState,
-    /// `IPS_*` bits: [`dropwatch_common::record::ct_insert::status`].
+    // Named in `dropwatch_common::record::ct_insert::status`.
+    /// `IPS_*` bits of the entry; 8 = confirmed.
     pub status: u32,
     /// Conntrack zone.
     pub zone: u16,
@@ -86,6 +93,7 @@ pub struct Insertion {
 /// What a packet is to its connection: `enum ip_conntrack_info`
 /// (include/uapi/linux/netfilter/nf_conntrack_common.h).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(inline))]
 #[serde(rename_all = "snake_case")]
 pub enum CtState {
     /// The first one.
@@ -101,8 +109,9 @@ pub enum CtState {
 /// The entry that was in the way when the packet's own one was to be inserted: seen by the kernel's own clash
 /// path, at that moment.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Clash {
-    /// `IPS_*` bits.
+    /// `IPS_*` bits of the entry.
     pub status: u32,
     /// Whether the tuple in the way is that of its replies.
     pub reply_side: bool,
@@ -120,10 +129,12 @@ pub struct Clash {
 
 /// A packet's way through a queue program.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct QueueTrip {
     /// Hook that it was queued at; `None` for one that this version does not know.
     pub hook: Option<Hook>,
     /// IP version of that hook: 4, 6, or 0 for others.
+    #[cfg_attr(test, schemars(extend("enum" = [4, 6, 0])))]
     pub l3: u8,
     /// What was seen when it was queued; `None` when that was not seen: before the start, or forgotten for want of room.
     pub queued: Option<Queued>,
@@ -133,21 +144,23 @@ pub struct QueueTrip {
 
 /// A packet when it was queued.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Queued {
     /// `CLOCK_MONOTONIC`, nanoseconds.
     pub time_ns: u64,
     /// Queue number.
     pub queue: u16,
-    /// Packet mark.
+    /// Packet mark then, host byte order.
     pub mark: u32,
 }
 
 /// A packet when it came back.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Reinjected {
     /// `CLOCK_MONOTONIC`, nanoseconds.
     pub time_ns: u64,
-    /// Packet mark, the verdict applied.
+    /// Packet mark, the verdict applied, host byte order.
     pub mark: u32,
     /// `NF_*` (include/uapi/linux/netfilter.h): 0 DROP, 1 ACCEPT, 3 QUEUE, 4 REPEAT, 5 STOP.
     pub verdict: u32,

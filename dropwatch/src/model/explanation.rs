@@ -22,6 +22,7 @@ pub struct Explanation {
 
 /// One line of proof.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "Evidence"))]
 pub struct Line {
     /// A word or two.
     pub label: String,
@@ -33,6 +34,7 @@ pub struct Line {
 
 /// Where a fact was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(inline))]
 #[serde(rename_all = "snake_case")]
 pub enum Source {
     /// In the kernel, at the drop.
@@ -47,12 +49,13 @@ pub enum Source {
 
 /// A change that stops the drops.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Fix {
     /// What it does.
     pub title: String,
-    /// Commands, each ready for `sh -c` as root.
+    /// Commands, each ready for `sh -c` as root in the tracer's namespaces.
     pub commands: Vec<String>,
-    /// A file to write before the commands.
+    /// A file to write before the commands are run.
     pub file: Option<File>,
     /// What it costs, or what to know before.
     pub cost: Option<String>,
@@ -62,8 +65,10 @@ pub struct Fix {
 
 /// A file to write.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct File {
-    /// Path.
+    /// Absolute path.
+    #[cfg_attr(test, schemars(regex(pattern = "^/")))]
     pub path: String,
     /// Content.
     pub content: String,

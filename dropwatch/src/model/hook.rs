@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// A netfilter hook.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Hook {
     /// Before routing.

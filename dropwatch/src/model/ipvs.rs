@@ -53,6 +53,7 @@ pub struct IpvsConnection {
 
 /// An address with a port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Endpoint {
     /// Address.
     pub addr: IpAddr,

@@ -10,30 +10,50 @@ use serde::{Deserialize, Serialize};
 
 /// What is known of a packet's headers. Numbers are in host byte order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(
+    test,
+    derive(schemars::JsonSchema),
+    schemars(
+        extend("if" = { "properties": { "l3": { "const": 4 } } }),
+        extend("then" = { "properties": {
+            "src": { "format": "ipv4" }, "dst": { "format": "ipv4" }, "id": { "type": "integer" }
+        } }),
+        extend("else" = { "properties": {
+            "src": { "format": "ipv6" }, "dst": { "format": "ipv6" }, "id": { "type": "null" }
+        } }),
+    )
+)]
 pub struct Packet {
-    /// 4 or 6.
+    /// IP version.
+    #[cfg_attr(test, schemars(extend("enum" = [4, 6])))]
     pub l3: u8,
-    /// Protocol name, or its number as text.
+    /// Protocol: `TCP`, `UDP`, `ICMPv6`, …, or `proto-` and its number.
     pub proto: String,
     /// Source address.
     pub src: IpAddr,
     /// Destination address.
     pub dst: IpAddr,
-    /// Source port; for an ICMP echo its identifier.
+    /// Source port, host byte order; of an ICMP echo its identifier.
     pub sport: Option<u16>,
-    /// Destination port; for an ICMP echo its sequence number.
+    /// Destination port, host byte order; of an ICMP echo its sequence number.
     pub dport: Option<u16>,
-    /// TCP flags: `SYN,ACK`.
+    /// TCP flags joined by commas, as `SYN,ACK`; empty when none is set.
+    #[cfg_attr(
+        test,
+        schemars(regex(
+            pattern = "^((FIN|SYN|RST|PSH|ACK|URG|ECE|CWR)(,(FIN|SYN|RST|PSH|ACK|URG|ECE|CWR))*)?$"
+        ))
+    )]
     pub tcp_flags: Option<String>,
-    /// TCP sequence number.
+    /// TCP sequence number, host byte order.
     pub tcp_seq: Option<u32>,
     /// ICMP type.
     pub icmp_type: Option<u8>,
     /// ICMP code.
     pub icmp_code: Option<u8>,
-    /// TTL or hop limit.
+    /// TTL or hop limit at the drop.
     pub ttl: u8,
-    /// IPv4 identification.
+    /// IPv4 identification, host byte order.
     pub id: Option<u16>,
 }
 

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// One direction of a connection, as conntrack has it. Numbers are in host byte order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Tuple {
     /// IP protocol number.
     pub proto: u8,

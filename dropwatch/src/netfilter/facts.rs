@@ -10,6 +10,7 @@ use crate::{
 
 /// What is known of a drop by netfilter.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct NetfilterFacts {
     /// Family of the hook.
     pub family: Option<Family>,
@@ -31,6 +32,7 @@ pub struct NetfilterFacts {
 
 /// Part of the kernel that runs rules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(inline))]
 #[serde(rename_all = "snake_case")]
 pub enum Runner {
     /// `ip_tables` and `ip6_tables`.
@@ -50,6 +52,7 @@ impl From<Subsystem> for Runner {
 
 /// A rule, or the policy of a base chain.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct RuleFacts {
     /// The tool that it belongs to.
     pub backend: Backend,
@@ -62,6 +65,7 @@ pub struct RuleFacts {
     /// nft handle.
     pub handle: Option<u64>,
     /// Number in its chain, from 1, as its tool counts; null for a policy.
+    #[cfg_attr(test, schemars(range(min = 1)))]
     pub position: Option<usize>,
     /// Why it can have dropped a packet although it is no verdict to drop; null for one that is.
     pub why: Option<&'static str>,
@@ -87,6 +91,7 @@ impl RuleFacts {
 
 /// A rule that translates addresses.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct NatRuleFacts {
     /// The tool that it belongs to.
     pub backend: Backend,

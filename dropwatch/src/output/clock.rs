@@ -8,7 +8,19 @@ use crate::clock::monotonic_ns;
 
 /// RFC 3339, UTC, microseconds: `2026-01-31T12:34:56.789012Z`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Time(String);
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Time(
+    #[cfg_attr(
+        test,
+        schemars(
+            regex(
+                pattern = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{6}Z$"
+            ),
+            extend("format" = "date-time")
+        )
+    )]
+    String,
+);
 
 /// Turns monotonic time into wall-clock time by an offset taken once.
 #[derive(Clone, Copy, Debug, Default)]

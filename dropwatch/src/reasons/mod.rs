@@ -29,6 +29,7 @@ pub use things::{Thing, thing};
 
 /// What kind of thing dropped the packet: for grouping and for the tone of an explanation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Class {

@@ -8,7 +8,13 @@ use crate::{model::ipvs::Endpoint, netfilter::NatRuleFacts};
 
 /// Facts of cause `ipvs_conntrack`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(
+    test,
+    derive(schemars::JsonSchema),
+    schemars(rename = "IpvsConntrackFacts")
+)]
 pub struct Facts {
+    /// What it is a case of.
     pub(super) kind: Kind,
     /// Protocol name.
     pub(super) proto: String,
@@ -42,6 +48,7 @@ pub struct Facts {
 
 /// What it is a case of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(inline))]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
     /// A reply left from another address than the client had asked for.
@@ -50,6 +57,7 @@ pub enum Kind {
 
 /// A virtual service.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "IpvsService"))]
 pub struct Service {
     /// Address.
     pub(super) addr: IpAddr,
@@ -63,13 +71,16 @@ pub struct Service {
 
 /// A client's reset.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Reset {
     /// After the reply, milliseconds.
+    #[cfg_attr(test, schemars(range(min = 0)))]
     pub(super) after_ms: f64,
 }
 
 /// A drop at the client.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct ClientDrop {
     /// The client's namespace.
     pub(super) netns: ClientNetns,
@@ -78,11 +89,13 @@ pub struct ClientDrop {
     /// `function+0x1d`, or the address.
     pub(super) location: String,
     /// After the reply, milliseconds.
+    #[cfg_attr(test, schemars(range(min = 0)))]
     pub(super) after_ms: f64,
 }
 
 /// A network namespace.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct ClientNetns {
     /// Inode number; 0 = unknown.
     pub(super) inum: u32,

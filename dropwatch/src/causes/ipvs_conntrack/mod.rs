@@ -24,7 +24,7 @@ use crate::{
 };
 
 mod case;
-mod facts;
+pub(super) mod facts;
 mod fixes;
 mod memory;
 mod text;

@@ -6,7 +6,13 @@ use crate::{model::hook::Hook, netfilter::RuleFacts};
 
 /// Facts of cause `nfqueue_mark`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(
+    test,
+    derive(schemars::JsonSchema),
+    schemars(rename = "NfqueueMarkFacts")
+)]
 pub struct Facts {
+    /// What it is a case of.
     pub(super) kind: Kind,
     /// Queue number.
     pub(super) queue: u16,
@@ -21,6 +27,7 @@ pub struct Facts {
     /// The program.
     pub(super) holder: Holder,
     /// How long it had the packet, milliseconds.
+    #[cfg_attr(test, schemars(range(min = 0)))]
     pub(super) held_ms: f64,
     /// The rule that dropped it.
     pub(super) rule: Option<MarkedRule>,
@@ -34,6 +41,7 @@ pub struct Facts {
 
 /// What it is a case of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(inline))]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
     /// The program changed bits of the mark that a later rule drops by.
@@ -42,6 +50,7 @@ pub enum Kind {
 
 /// Family of a hook of IP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(inline))]
 #[serde(rename_all = "snake_case")]
 pub enum IpFamily {
     /// IPv4.
@@ -52,6 +61,7 @@ pub enum IpFamily {
 
 /// The packet's mark on its way, host byte order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct MarkHistory {
     /// When it was queued.
     pub(super) queued: u32,
@@ -65,6 +75,7 @@ pub struct MarkHistory {
 
 /// A queue program.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Holder {
     /// Process id in the initial pid namespace.
     pub(super) pid: u32,
@@ -76,6 +87,7 @@ pub struct Holder {
 
 /// How a program is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(inline))]
 #[serde(rename_all = "snake_case")]
 pub enum Informant {
     /// Seen giving the verdict.
@@ -84,6 +96,7 @@ pub enum Informant {
 
 /// A rule that drops by a mark.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct MarkedRule {
     #[serde(flatten)]
     pub(super) rule: RuleFacts,

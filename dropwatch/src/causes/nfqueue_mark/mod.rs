@@ -14,7 +14,7 @@ use crate::{
 };
 
 mod case;
-mod facts;
+pub(super) mod facts;
 mod fixes;
 mod render;
 mod text;

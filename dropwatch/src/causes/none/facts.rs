@@ -9,6 +9,7 @@ use crate::{
 
 /// Facts of a drop that no cause claims.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "PlainFacts"))]
 pub struct Facts {
     /// What it was, where the reason does not tell: of conntrack, of queues or of IPVS.
     pub(super) kind: Option<PlainKind>,

@@ -6,7 +6,7 @@ use crate::{
     model::anchor::Anchor,
 };
 
-mod facts;
+pub(super) mod facts;
 mod firewall;
 mod martian;
 mod plain;

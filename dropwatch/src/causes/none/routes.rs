@@ -34,6 +34,7 @@ pub struct Said {
 
 /// What routing had against a packet. All but its kind is null where the kind has no such thing.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct RouteFacts {
     /// What it was.
     kind: RouteKind,
@@ -55,6 +56,7 @@ pub struct RouteFacts {
 
 /// What routing can have against a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(inline))]
 #[serde(rename_all = "snake_case")]
 pub enum RouteKind {
     /// A route that drops silently.

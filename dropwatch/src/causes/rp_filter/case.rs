@@ -24,6 +24,7 @@ use crate::{
 
 /// Which of the filter's rules refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(inline))]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Kind {
     /// Strict: the route back leaves by another device.
@@ -40,20 +41,28 @@ pub(super) enum Kind {
 
 /// Where the packet was going.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(inline))]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Way {
+    /// To this machine.
     Local,
+    /// Through this machine.
     Forward,
 }
 
-/// The value that counts.
+/// The value of `rp_filter` in effect.
 #[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(super) struct Effective {
+    /// The larger of the two.
     pub(super) value: i32,
-    /// The key that it comes from, or `both`.
+    /// The key that it comes from, in dot notation, or `both` when both are equal.
     pub(super) winning_key: String,
+    /// Value of `conf/all`.
     pub(super) all: i32,
+    /// The device's own value.
     pub(super) device: i32,
+    /// The device's own key in dot notation: `net.ipv4.conf.eth0.rp_filter`.
     pub(super) device_key: String,
 }
 

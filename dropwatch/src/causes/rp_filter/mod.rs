@@ -25,7 +25,7 @@ use crate::{
 };
 
 mod case;
-mod facts;
+pub(super) mod facts;
 mod fixes;
 mod reverse;
 mod text;

@@ -19,15 +19,21 @@ const RT_TABLE_LOCAL: u32 = 255;
 
 /// The route back to the source.
 #[derive(Clone, Debug, Default, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(super) struct ReverseRoute {
-    /// `unicast`, `blackhole`, …
+    /// `unicast`, `blackhole`, …; null where it is not known.
     pub(super) kind: Option<String>,
+    /// Device that it leaves by.
     pub(super) dev: Option<String>,
+    /// Routing table.
     pub(super) table: Option<u32>,
+    /// As `10.0.0.0/24`.
     pub(super) prefix: Option<String>,
+    /// Next hop.
     pub(super) gateway: Option<Ipv4Addr>,
+    /// Preferred source.
     pub(super) source: Option<Ipv4Addr>,
-    /// Devices of all ways, where there are several (ECMP).
+    /// Devices of all ways, where there are several (ECMP); else empty.
     pub(super) ways: Vec<String>,
     /// Who told device and table.
     pub(super) from: Informant,
@@ -35,6 +41,7 @@ pub(super) struct ReverseRoute {
 
 /// Who told of a route.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(inline))]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Informant {
     /// The look-up that refused the packet.
@@ -46,6 +53,7 @@ pub(super) enum Informant {
 
 /// What speaks for a forged source, or against it.
 #[derive(Clone, Debug, Default, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(super) struct Origin {
     /// Device and namespace here that have this very address, behind the device of the route back.
     pub(super) owner: Option<String>,

@@ -7,7 +7,9 @@ use crate::{model::tuple::Tuple, netfilter::NatRuleFacts};
 
 /// Facts of cause `snat_race`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "SnatRaceFacts"))]
 pub struct Facts {
+    /// What it is a case of.
     pub(super) kind: Kind,
     /// Protocol name.
     pub(super) proto: &'static str,
@@ -35,6 +37,7 @@ pub struct Facts {
 
 /// What it is a case of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(inline))]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
     /// Two connections were given the same translated source.
@@ -43,6 +46,7 @@ pub enum Kind {
 
 /// A connection and what it is translated to.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Translation {
     /// Before translation.
     pub(super) original: Tuple,
@@ -52,6 +56,7 @@ pub struct Translation {
 
 /// The connection that holds the place.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Winner {
     /// Before translation.
     pub(super) original: Tuple,

@@ -28,7 +28,7 @@ use crate::{
 
 mod age;
 mod case;
-mod facts;
+pub(super) mod facts;
 mod fixes;
 mod plain;
 mod ports;

@@ -269,6 +269,7 @@ impl Holder<'_> {
 
 /// Who showed a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(inline))]
 #[serde(rename_all = "snake_case")]
 pub enum Informant {
     /// The kernel, at the clash.

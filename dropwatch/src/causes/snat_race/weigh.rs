@@ -29,6 +29,7 @@ pub const DEFAULT_TIMEOUTS: &str =
 
 /// What says that it was a race.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(inline))]
 pub enum Proof {
     /// The rule leaves one port, and both were new: there was nothing to search.
     #[serde(rename = "fixed_port")]

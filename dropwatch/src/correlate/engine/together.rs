@@ -37,18 +37,25 @@ pub(super) fn beyond() -> Explanation {
 
 /// Facts of drops that were not told apart: those of a drop that no cause claims, and nothing is known.
 #[derive(Debug, Serialize)]
-pub(in crate::correlate) struct CountedTogether {
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct CountedTogether {
     /// Why they were not.
     kind: Together,
+    /// Not known.
     reason: (),
+    /// Not known.
     class: (),
+    /// Not known.
     martian: (),
+    /// Not known.
     route: (),
+    /// Not known.
     netfilter: (),
 }
 
 /// Why drops are not told apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(inline))]
 #[serde(rename_all = "snake_case")]
 enum Together {
     /// All but the first of those that differ by their destination or source alone.

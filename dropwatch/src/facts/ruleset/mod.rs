@@ -104,6 +104,7 @@ impl Subsystem {
 
 /// The tool that a rule belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Backend {
     /// iptables-legacy and ip6tables-legacy.
@@ -143,6 +144,7 @@ impl fmt::Display for Backend {
 
 /// A table's or packet's family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Family {
     /// IPv4.

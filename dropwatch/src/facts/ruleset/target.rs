@@ -130,6 +130,7 @@ pub struct Nat {
 
 /// Kinds of translation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum NatAction {
     /// Source becomes the address of the device that it leaves by.

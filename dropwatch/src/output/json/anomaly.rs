@@ -17,6 +17,7 @@ use crate::{
 
 /// A reply that leaves IPVS from where the client did not ask.
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct AnomalyObject<'a> {
     /// What went wrong.
     kind: AnomalyKind,
@@ -29,6 +30,7 @@ pub struct AnomalyObject<'a> {
     /// Where IPVS took it; null for a hook that this version does not know.
     hook: Option<Hook>,
     /// IP version.
+    #[cfg_attr(test, schemars(extend("enum" = [4, 6])))]
     af: u8,
     /// Protocol name.
     proto: String,
@@ -48,6 +50,7 @@ pub struct AnomalyObject<'a> {
 
 /// Kinds of anomalies.
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(inline))]
 #[serde(rename_all = "snake_case")]
 pub enum AnomalyKind {
     /// A reply leaves IPVS from the service's address although the client had asked for another.

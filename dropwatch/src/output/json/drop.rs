@@ -17,6 +17,7 @@ use crate::{
 
 /// A dropped packet.
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct DropObject<'a> {
     /// When it was dropped.
     time: Time,

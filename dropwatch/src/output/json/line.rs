@@ -15,6 +15,7 @@ use crate::doctor;
 /// Output of `dropwatch -o json`: one object per line, explained in docs/events.md. Fields that are not described here may
 /// appear at any time. null means unknown or not applicable. Numbers are in host byte order.
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(tag = "type", rename_all = "snake_case")]
 #[expect(clippy::large_enum_variant, reason = "one exists at a time")]
 pub enum Line<'a> {

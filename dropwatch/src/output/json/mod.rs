@@ -23,6 +23,8 @@ mod drop;
 mod line;
 mod netns;
 mod plain;
+#[cfg(test)]
+mod schema;
 mod start;
 mod summary;
 mod sysctl_write;

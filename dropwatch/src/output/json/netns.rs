@@ -6,6 +6,7 @@ use crate::output::Names;
 
 /// A network namespace.
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Netns<'a> {
     /// Inode number; 0 = unknown. The next namespace may get it.
     inum: u32,

@@ -13,10 +13,12 @@ use crate::{
 
 /// Once, after everything is attached.
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct StartLine<'a> {
     /// When everything was attached.
     time: Time,
     /// Version of the schema.
+    #[cfg_attr(test, schemars(extend("const" = SCHEMA)))]
     schema: u32,
     /// Version of dropwatch.
     version: &'static str,
@@ -32,6 +34,7 @@ pub struct StartLine<'a> {
 
 /// Whether this run can judge a cause.
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Judged<'a> {
     /// Stem of the cause.
     cause: &'a str,
@@ -43,8 +46,9 @@ pub struct Judged<'a> {
 
 /// A probe was attached after the start, because its module was loaded, or could not be.
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct HookLine<'a> {
-    /// When.
+    /// When it was, or could not be.
     pub(super) time: Time,
     #[serde(flatten)]
     pub(super) status: &'a ProbeStatus,

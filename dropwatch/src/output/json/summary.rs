@@ -14,10 +14,12 @@ use crate::{
 
 /// Once, at the end.
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct SummaryLine<'a> {
     /// The end.
     time: Time,
     /// How long the session took, in seconds; 0 in a replay of a capture that was cut short.
+    #[cfg_attr(test, schemars(range(min = 0)))]
     seconds: f64,
     /// null in a replay of a capture that was cut short.
     ledger: Option<&'a Ledger>,

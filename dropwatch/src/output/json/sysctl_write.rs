@@ -13,6 +13,7 @@ use crate::{
 
 /// A process wrote a watched sysctl; the value may be the old one.
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct SysctlWriteLine<'a> {
     /// When it was written.
     time: Time,

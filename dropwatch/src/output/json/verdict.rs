@@ -21,12 +21,15 @@ use crate::{
 
 /// With --explain, a case that is seen for the first time.
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct VerdictLine<'a> {
     /// When the first drop or anomaly of the case happened.
     time: Time,
     /// Number of the case, from 1.
+    #[cfg_attr(test, schemars(range(min = 1)))]
     case: u32,
     /// Stem of the cause; null when none claims the drop.
+    #[cfg_attr(test, schemars(regex(pattern = "^[a-z_]+$")))]
     cause: Option<&'a str>,
     /// A fragment that reads well after a count.
     title: &'a str,
@@ -37,6 +40,7 @@ pub struct VerdictLine<'a> {
     /// The first anomaly of the case; null when the case is about a drop.
     anomaly: Option<AnomalyObject<'a>>,
     /// Structured facts; which ones depends on the cause.
+    #[cfg_attr(test, schemars(with = "serde_json::Map<String, Value>"))]
     facts: &'a Value,
     /// Lines of proof.
     evidence: &'a [Line],
@@ -50,6 +54,7 @@ pub struct VerdictLine<'a> {
 
 /// With --explain, more drops of a case, with growing pauses (1 s to 60 s) and at the end.
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct RepeatLine<'a> {
     /// When it was counted.
     pub(super) time: Time,
@@ -59,6 +64,7 @@ pub struct RepeatLine<'a> {
 
 /// With --explain, what became of the first connection of a case that lost a packet.
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct UpdateLine<'a> {
     /// When it was learnt.
     pub(super) time: Time,
