@@ -12,6 +12,8 @@ use crate::{
         evidence::{Clash, CtState, Insertion, SourceCheck},
         hook::Hook,
         packet::Packet,
+        proto::Proto,
+        tcp_flags::TcpFlags,
         tuple::Tuple,
     },
 };
@@ -70,13 +72,13 @@ pub struct DropClass {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct PacketClass {
     l3: u8,
-    proto: String,
+    proto: Proto,
     src: IpAddr,
     dst: IpAddr,
     /// `None` where no rule asks for it, too: every connection has another one.
     sport: Option<u16>,
     dport: Option<u16>,
-    tcp_flags: Option<String>,
+    tcp_flags: Option<TcpFlags>,
     icmp: Option<(u8, u8)>,
     /// It had nowhere to go any more.
     expired: bool,
@@ -140,12 +142,12 @@ fn headers(packet: &Packet, ports: bool) -> PacketClass {
     let has_ports = icmp.is_none();
     PacketClass {
         l3: packet.l3,
-        proto: packet.proto.clone(),
+        proto: packet.proto,
         src: packet.src,
         dst: packet.dst,
         sport: packet.sport.filter(|_| ports && has_ports),
         dport: packet.dport.filter(|_| has_ports),
-        tcp_flags: packet.tcp_flags.clone(),
+        tcp_flags: packet.tcp_flags,
         icmp,
         expired: packet.ttl <= 1,
     }

@@ -18,6 +18,7 @@ use crate::{
         coverage::Coverage,
         evidence::{Lookup, Mode, Refused, Returned, SourceCheck},
         packet::Packet,
+        proto::Proto,
     },
 };
 
@@ -52,7 +53,7 @@ fn drop_at(time_ns: u64, reason: &str, check: Option<SourceCheck>) -> Box<Drop> 
         ethertype: 0x0800,
         packet: Some(Packet {
             l3: 4,
-            proto: "UDP".into(),
+            proto: Proto::UDP,
             src: Ipv4Addr::new(10, 0, 0, 113).into(),
             dst: Ipv4Addr::new(10, 0, 0, 253).into(),
             sport: Some(53),
@@ -340,7 +341,7 @@ fn zero_may_report_to_a_group() {
     let report = |groups: Groups| {
         let mut drop = drop_at(SECOND, "NOT_SPECIFIED", None);
         let packet = drop.packet.as_mut().expect("a packet");
-        packet.proto = "IGMP".into();
+        packet.proto = Proto::IGMP;
         packet.src = Ipv4Addr::UNSPECIFIED.into();
         packet.dst = Ipv4Addr::new(224, 0, 0, 22).into();
         told_with(drop, |key| match key {

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, net::IpAddr};
 
 use serde::Serialize;
 
-use crate::model::anchor::Drop;
+use crate::model::{anchor::Drop, proto::Proto};
 
 /// Most devices, and most flows, that are told apart.
 pub(crate) const MOST: usize = 64;
@@ -15,7 +15,8 @@ pub(crate) const MOST: usize = 64;
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Flow {
     /// Protocol: `TCP`, `UDP`, `ICMPv6`, …, or `proto-` and its number.
-    pub proto: String,
+    #[cfg_attr(test, schemars(with = "String"))]
+    pub proto: Proto,
     /// Source address.
     pub src: IpAddr,
     /// Destination address.
@@ -28,7 +29,7 @@ impl Flow {
     fn of(drop: &Drop) -> Option<Self> {
         let packet = drop.packet.as_ref()?;
         Some(Self {
-            proto: packet.proto.clone(),
+            proto: packet.proto,
             src: packet.src,
             dst: packet.dst,
             dport: packet.dport.filter(|_| packet.icmp_type.is_none()),

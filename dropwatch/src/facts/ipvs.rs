@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::ipvs::Endpoint;
+use crate::model::{ipvs::Endpoint, proto::Proto};
 
 /// What IPVS of a namespace says.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -44,11 +44,13 @@ impl IpvsState {
     /// The service that takes packets to an address, as `ip_vs_service_find` looks for it (net/netfilter/ipvs/ip_vs_ctl.c):
     /// by the mark, the port, or for any port.
     #[must_use]
-    pub fn service_of(&self, proto: &str, to: Endpoint, mark: u32) -> Option<&IpvsService> {
+    pub fn service_of(&self, proto: Proto, to: Endpoint, mark: u32) -> Option<&IpvsService> {
+        let name = proto.to_string();
         let by_mark = |one: &&IpvsService| one.fwmark != 0 && one.fwmark == mark;
+        let name = name.as_str();
         let at = |port: u16| {
             move |one: &&IpvsService| {
-                one.proto.eq_ignore_ascii_case(proto)
+                one.proto.eq_ignore_ascii_case(name)
                     && one
                         .endpoint
                         .is_some_and(|own| own.addr == to.addr && own.port == port)

@@ -8,4 +8,6 @@ pub mod explanation;
 pub mod hook;
 pub mod ipvs;
 pub mod packet;
+pub mod proto;
+pub mod tcp_flags;
 pub mod tuple;

@@ -8,6 +8,8 @@ use dropwatch_common::{
 };
 use serde::{Deserialize, Serialize};
 
+use super::{proto::Proto, tcp_flags::TcpFlags};
+
 /// What is known of a packet's headers. Numbers are in host byte order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(
@@ -28,7 +30,8 @@ pub struct Packet {
     #[cfg_attr(test, schemars(extend("enum" = [4, 6])))]
     pub l3: u8,
     /// Protocol: `TCP`, `UDP`, `ICMPv6`, …, or `proto-` and its number.
-    pub proto: String,
+    #[cfg_attr(test, schemars(with = "String"))]
+    pub proto: Proto,
     /// Source address.
     pub src: IpAddr,
     /// Destination address.
@@ -40,11 +43,14 @@ pub struct Packet {
     /// TCP flags joined by commas, as `SYN,ACK`; empty when none is set.
     #[cfg_attr(
         test,
-        schemars(regex(
-            pattern = "^((FIN|SYN|RST|PSH|ACK|URG|ECE|CWR)(,(FIN|SYN|RST|PSH|ACK|URG|ECE|CWR))*)?$"
-        ))
+        schemars(
+            with = "Option<String>",
+            regex(
+                pattern = "^((FIN|SYN|RST|PSH|ACK|URG|ECE|CWR)(,(FIN|SYN|RST|PSH|ACK|URG|ECE|CWR))*)?$"
+            )
+        )
     )]
-    pub tcp_flags: Option<String>,
+    pub tcp_flags: Option<TcpFlags>,
     /// TCP sequence number, host byte order.
     pub tcp_seq: Option<u32>,
     /// ICMP type.
@@ -57,8 +63,6 @@ pub struct Packet {
     pub id: Option<u16>,
 }
 
-const TCP_FLAGS: [&str; 8] = ["FIN", "SYN", "RST", "PSH", "ACK", "URG", "ECE", "CWR"];
-
 impl Packet {
     /// From the wire; `None` when no IP header could be read.
     #[must_use]
@@ -67,19 +71,20 @@ impl Packet {
             return None;
         }
         let l4 = flags & L4 != 0;
-        let icmp = matches!(flow.l4, 1 | 58);
-        let tcp = flow.l4 == 6;
+        let proto = Proto(flow.l4);
+        let icmp = matches!(proto, Proto::ICMP | Proto::ICMPV6);
+        let tcp = proto == Proto::TCP;
         // Echo request and reply carry an identifier; other ICMP types have no such thing.
         let echo = icmp && matches!(flow.icmp_type, 0 | 8 | 128 | 129);
         let ports = l4 && (!icmp || echo);
         Some(Self {
             l3: flow.l3,
-            proto: protocol(flow.l4),
+            proto,
             src: address(flow.l3, flow.src),
             dst: address(flow.l3, flow.dst),
             sport: ports.then_some(flow.sport),
             dport: ports.then_some(flow.dport),
-            tcp_flags: (l4 && tcp).then(|| tcp_flags(flow.tcp_flags)),
+            tcp_flags: (l4 && tcp).then_some(TcpFlags(flow.tcp_flags)),
             tcp_seq: (l4 && tcp).then_some(flow.tcp_seq),
             icmp_type: (l4 && icmp).then_some(flow.icmp_type),
             icmp_code: (l4 && icmp).then_some(flow.icmp_code),
@@ -116,27 +121,6 @@ impl Packet {
             }
         }
         self
-    }
-
-    /// Whether it is of an IP protocol, given by number.
-    #[must_use]
-    pub fn is_proto(&self, number: u8) -> bool {
-        self.proto == protocol(number)
-    }
-
-    /// Its IP protocol's number.
-    #[must_use]
-    pub fn number(&self) -> Option<u8> {
-        (0..=u8::MAX).find(|&number| self.is_proto(number))
-    }
-
-    /// TCP flags as in the header, FIN being the lowest bit.
-    #[must_use]
-    pub fn tcp_flag_bits(&self) -> Option<u8> {
-        let set: Vec<_> = self.tcp_flags.as_ref()?.split(',').collect();
-        let bits = TCP_FLAGS.iter().enumerate();
-        let bits = bits.filter(|(_, name)| set.contains(*name));
-        Some(bits.fold(0, |all, (bit, _)| all | 1 << bit))
     }
 }
 
@@ -184,37 +168,6 @@ fn address(l3: u8, bytes: [u8; 16]) -> IpAddr {
     }
 }
 
-/// Name of an IP protocol, or its number.
-#[must_use]
-pub fn protocol(number: u8) -> String {
-    match number {
-        1 => "ICMP".into(),
-        2 => "IGMP".into(),
-        4 => "IPIP".into(),
-        6 => "TCP".into(),
-        17 => "UDP".into(),
-        33 => "DCCP".into(),
-        41 => "IPv6".into(),
-        47 => "GRE".into(),
-        50 => "ESP".into(),
-        51 => "AH".into(),
-        58 => "ICMPv6".into(),
-        132 => "SCTP".into(),
-        136 => "UDPLITE".into(),
-        other => format!("proto-{other}"),
-    }
-}
-
-fn tcp_flags(bits: u8) -> String {
-    let names: Vec<_> = TCP_FLAGS
-        .iter()
-        .enumerate()
-        .filter(|(bit, _)| bits >> bit & 1 == 1)
-        .map(|(_, name)| *name)
-        .collect();
-    names.join(",")
-}
-
 fn icmp_name(l3: u8, kind: u8, code: u8) -> String {
     match (l3, kind) {
         (4, 8) | (6, 128) => "echo request".into(),
@@ -255,7 +208,7 @@ mod tests {
             "TCP 10.0.0.113:8080 -> 10.0.0.253:41000 [SYN,ACK]"
         );
         assert_eq!(packet.tcp_seq, Some(7));
-        assert_eq!(packet.tcp_flag_bits(), Some(0x12));
+        assert_eq!(packet.tcp_flags, Some(TcpFlags(0x12)));
     }
 
     #[test]

@@ -7,6 +7,8 @@ use crate::{
     model::{
         anchor::tests::drop,
         packet::{self, Packet as Headers},
+        proto::Proto,
+        tcp_flags::TcpFlags,
     },
 };
 
@@ -26,12 +28,12 @@ fn dropped(freed: &str, stack: &[&str]) -> Drop {
 fn headers() -> Headers {
     packet::Packet {
         l3: 4,
-        proto: "TCP".into(),
+        proto: Proto::TCP,
         src: [10, 0, 0, 1].into(),
         dst: [10, 0, 0, 2].into(),
         sport: Some(41000),
         dport: Some(80),
-        tcp_flags: Some("SYN".into()),
+        tcp_flags: Some(TcpFlags::SYN),
         tcp_seq: None,
         icmp_type: None,
         icmp_code: None,

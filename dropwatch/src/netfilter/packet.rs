@@ -5,7 +5,7 @@ use std::{borrow::Cow, net::IpAddr};
 use dropwatch_common::record::ct_insert::status;
 
 use crate::{
-    facts::ruleset::{Family, Hook, State, protocol},
+    facts::ruleset::{Family, Hook, State},
     model::{
         anchor::Drop,
         evidence::{CtState, Insertion},
@@ -103,7 +103,6 @@ impl Packet {
         } else {
             Family::Ip6
         };
-        let number = protocol::number(&headers.proto);
         // What stands in for the ports of an ICMP echo are none.
         let ports = headers.icmp_type.is_none();
         let name = drop.dev.as_ref().map(|dev| dev.name.clone());
@@ -114,12 +113,12 @@ impl Packet {
         Some(Self {
             in_dev,
             out_dev,
-            protocol: number,
+            protocol: Some(headers.proto.0),
             src: Some(headers.src),
             dst: Some(headers.dst),
             sport: headers.sport.filter(|_| ports),
             dport: headers.dport.filter(|_| ports),
-            tcp_flags: headers.tcp_flag_bits(),
+            tcp_flags: headers.tcp_flags.map(|flags| flags.0),
             icmp_type: headers.icmp_type,
             mark: Some(drop.mark),
             ..Self::at(family, hook).with_entry(drop.insertion.as_ref())
@@ -212,9 +211,9 @@ impl Packet {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{anchor::Dev, packet};
+    use crate::model::{anchor::Dev, packet, proto::Proto, tcp_flags::TcpFlags};
 
-    fn dropped(proto: &str, icmp_type: Option<u8>) -> Drop {
+    fn dropped(proto: Proto, icmp_type: Option<u8>) -> Drop {
         Drop {
             dev: Some(Dev {
                 name: "eth0".into(),
@@ -223,12 +222,12 @@ mod tests {
             mark: 0x8000,
             packet: Some(packet::Packet {
                 l3: 4,
-                proto: proto.into(),
+                proto,
                 src: [10, 0, 0, 1].into(),
                 dst: [10, 0, 0, 2].into(),
                 sport: Some(1000),
                 dport: Some(80),
-                tcp_flags: (proto == "TCP").then(|| "SYN,ACK".into()),
+                tcp_flags: (proto == Proto::TCP).then_some(TcpFlags(0x12)),
                 tcp_seq: None,
                 icmp_type,
                 icmp_code: icmp_type,
@@ -241,7 +240,7 @@ mod tests {
 
     #[test]
     fn a_drop_gives_what_it_has() {
-        let packet = Packet::at_drop(&dropped("TCP", None), Hook::Forward).expect("headers");
+        let packet = Packet::at_drop(&dropped(Proto::TCP, None), Hook::Forward).expect("headers");
         assert_eq!((packet.family, packet.protocol), (Family::Ip, Some(6)));
         assert_eq!(
             (packet.in_dev.as_deref(), packet.out_dev),
@@ -249,16 +248,17 @@ mod tests {
         );
         assert_eq!((packet.dport, packet.tcp_flags), (Some(80), Some(0x12)));
         assert_eq!(packet.mark, Some(0x8000));
-        let leaving = Packet::at_drop(&dropped("UDP", None), Hook::Postrouting).expect("headers");
+        let leaving =
+            Packet::at_drop(&dropped(Proto::UDP, None), Hook::Postrouting).expect("headers");
         assert_eq!(
             (leaving.in_dev, leaving.out_dev.as_deref()),
             (None, Some("eth0"))
         );
-        let echo = Packet::at_drop(&dropped("ICMP", Some(8)), Hook::Input).expect("headers");
+        let echo = Packet::at_drop(&dropped(Proto::ICMP, Some(8)), Hook::Input).expect("headers");
         assert_eq!((echo.dport, echo.icmp_type), (None, Some(8)));
         let bare = Drop {
             packet: None,
-            ..dropped("TCP", None)
+            ..dropped(Proto::TCP, None)
         };
         assert_eq!(Packet::at_drop(&bare, Hook::Input), None);
     }
@@ -266,7 +266,7 @@ mod tests {
     #[test]
     fn nat_changes_one_end_at_each_hook() {
         let at = |hook| {
-            let packet = Packet::at_drop(&dropped("TCP", None), hook).expect("headers");
+            let packet = Packet::at_drop(&dropped(Proto::TCP, None), hook).expect("headers");
             let before = packet.before_nat();
             (before.src.is_some(), before.dst.is_some())
         };

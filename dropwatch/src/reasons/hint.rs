@@ -79,7 +79,7 @@ impl<'a> Values<'a> {
             "dport" => packet?.dport.map(|port| port.to_string()),
             "ip" => packet.map(|p| if p.l3 == 6 { "ipv6" } else { "ipv4" }.to_owned()),
             "six" => packet.filter(|p| p.l3 == 6).map(|_| "-6".to_owned()),
-            "proto" => packet?.number().map(|number| number.to_string()),
+            "proto" => packet.map(|packet| packet.proto.0.to_string()),
             _ => None,
         }
     }
@@ -202,7 +202,7 @@ mod tests {
     fn packet() -> Packet {
         Packet {
             l3: 4,
-            proto: "GRE".into(),
+            proto: crate::model::proto::Proto(47),
             src: [10, 81, 1, 2].into(),
             dst: [10, 99, 2, 2].into(),
             sport: None,

@@ -15,6 +15,8 @@ use dropwatch::model::evidence::{
 };
 use dropwatch::model::ipvs::{Endpoint, IpvsConnection, IpvsReply};
 use dropwatch::model::packet::Packet;
+use dropwatch::model::proto::Proto;
+use dropwatch::model::tcp_flags::TcpFlags;
 use dropwatch::model::tuple::Tuple;
 use dropwatch::output::clock::Clock;
 use dropwatch::output::json::{Json, Line};
@@ -66,7 +68,7 @@ fn tuple() -> Tuple {
 fn packet() -> Packet {
     Packet {
         l3: 6,
-        proto: "ICMPv6".into(),
+        proto: Proto::ICMPV6,
         src: "fe80::1".parse().expect("an address"),
         dst: "::ffff:192.0.2.1".parse().expect("an address"),
         sport: None,
@@ -122,12 +124,12 @@ pub fn made_lines() -> String {
             }),
             packet: Some(Packet {
                 l3: 4,
-                proto: "TCP".into(),
+                proto: Proto::TCP,
                 src: "192.0.2.1".parse().expect("an address"),
                 dst: "192.0.2.2".parse().expect("an address"),
                 sport: Some(u16::MAX),
                 dport: Some(0),
-                tcp_flags: Some(String::new()),
+                tcp_flags: Some(TcpFlags(0)),
                 tcp_seq: Some(u32::MAX),
                 icmp_type: None,
                 icmp_code: None,
@@ -254,7 +256,7 @@ pub fn made_lines() -> String {
                 }],
                 flows: vec![FlowCount {
                     flow: Flow {
-                        proto: "ICMP".into(),
+                        proto: Proto::ICMP,
                         src: packet().src,
                         dst: packet().dst,
                         dport: None,

@@ -21,7 +21,7 @@ use crate::{
         anchor::Drop,
         explanation::Explanation,
         ipvs::{Endpoint, IpvsConnection, IpvsReply, IpvsReset},
-        packet::protocol,
+        proto::Proto,
     },
     netfilter::{self, NatRule, NatRuleFacts},
 };
@@ -114,7 +114,7 @@ impl<'a> Case<'a> {
     /// The service's own settings.
     pub(super) fn service(&self) -> Option<&'a IpvsService> {
         let c = self.connection();
-        let proto = protocol(c.proto);
+        let proto = Proto(c.proto).to_string();
         self.state?.services.iter().find(|s| {
             if c.fwmark != 0 {
                 s.fwmark == c.fwmark
@@ -162,7 +162,7 @@ impl<'a> Case<'a> {
         let c = self.connection();
         Facts {
             kind: facts::Kind::WrongSource,
-            proto: protocol(c.proto),
+            proto: Proto(c.proto),
             client: c.client,
             asked: self.asked(),
             answered: c.service,

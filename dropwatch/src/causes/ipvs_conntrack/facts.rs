@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use serde::Serialize;
 
-use crate::{model::ipvs::Endpoint, netfilter::NatRuleFacts};
+use crate::{model::ipvs::Endpoint, model::proto::Proto, netfilter::NatRuleFacts};
 
 /// Facts of cause `ipvs_conntrack`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -17,7 +17,8 @@ pub struct Facts {
     /// What it is a case of.
     pub(super) kind: Kind,
     /// Protocol name.
-    pub(super) proto: String,
+    #[cfg_attr(test, schemars(with = "String"))]
+    pub(super) proto: Proto,
     /// The client.
     pub(super) client: Endpoint,
     /// What the client asked for.

@@ -5,7 +5,7 @@ use crate::{
     causes::shell,
     model::{
         explanation::{File, Fix},
-        packet::protocol,
+        proto::Proto,
     },
 };
 
@@ -41,7 +41,7 @@ pub(super) fn fixes(case: &Case<'_>) -> Vec<Fix> {
         title: format!(
             "A fwmark service: mark {} to {asked} in mangle PREROUTING and give IPVS a service of that mark (`ipvsadm -A -f`), in \
              place of the rule",
-            protocol(c.proto)
+            Proto(c.proto)
         ),
         commands: Vec::new(),
         file: None,

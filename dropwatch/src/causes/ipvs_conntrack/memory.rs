@@ -5,6 +5,8 @@ use std::collections::VecDeque;
 use crate::model::{
     anchor::Drop,
     ipvs::{Endpoint, IpvsConnection, IpvsReply, IpvsReset},
+    proto::Proto,
+    tcp_flags::TcpFlags,
 };
 
 /// Most events of a kind that are remembered.
@@ -68,12 +70,11 @@ impl Memory {
         };
         let reset = packet
             .tcp_flags
-            .as_ref()
-            .is_some_and(|flags| flags.contains("RST"));
+            .is_some_and(|flags| flags.has(TcpFlags::RST));
         self.replies.iter().rev().find(|reply| {
             let c = &reply.connection;
             (reply.time_ns..reply.time_ns.saturating_add(LINK_WITHIN_NS)).contains(&drop.time_ns)
-                && packet.is_proto(c.proto)
+                && packet.proto == Proto(c.proto)
                 && (goes(c.service, c.client) || reset && goes(c.client, c.real_server))
         })
     }

@@ -7,7 +7,7 @@ use super::{
 use crate::model::{
     explanation::{Line, Source},
     hook::Hook,
-    packet::protocol,
+    proto::Proto,
 };
 
 /// Reads well after a count.
@@ -68,7 +68,7 @@ pub(super) fn evidence(case: &Case<'_>) -> Vec<Line> {
             source,
         });
     };
-    let proto = protocol(c.proto);
+    let proto = Proto(c.proto);
     line(
         "asked",
         format!("{proto} {} -> {}", c.client, case.asked()),

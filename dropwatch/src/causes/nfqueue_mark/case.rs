@@ -285,7 +285,7 @@ mod tests {
         drop.mark = 0x8000;
         drop.packet = Some(packet::Packet {
             l3: 4,
-            proto: "UDP".into(),
+            proto: crate::model::proto::Proto::UDP,
             src: Ipv4Addr::new(10, 0, 0, 113).into(),
             dst: Ipv4Addr::new(192, 0, 2, 1).into(),
             sport: Some(4000),

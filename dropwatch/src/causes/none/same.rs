@@ -6,7 +6,7 @@ use super::routes::RouteFacts;
 use crate::{
     facts::ruleset::Family as RuleFamily,
     judge::{Answer, Family, Key, PlainKind},
-    model::{anchor::Drop, explanation::Explanation, hook::Hook},
+    model::{anchor::Drop, explanation::Explanation, hook::Hook, proto::Proto},
     reasons::Class,
 };
 
@@ -66,7 +66,7 @@ pub enum To {
     /// The socket, or that there is none.
     Socket {
         /// Protocol.
-        proto: String,
+        proto: Proto,
         /// Address.
         dst: IpAddr,
         /// Port.
@@ -82,7 +82,7 @@ pub enum To {
     /// The IP protocol that is not handled.
     Protocol {
         /// Name, or number.
-        proto: String,
+        proto: Proto,
         /// Device.
         dev: Option<String>,
     },
@@ -172,7 +172,7 @@ impl To {
         };
         match class {
             Some(Class::Socket | Class::Tcp) => Self::Socket {
-                proto: packet.proto.clone(),
+                proto: packet.proto,
                 dst: packet.dst,
                 port: packet.dport.filter(|_| packet.icmp_type.is_none()),
             },
@@ -183,7 +183,7 @@ impl To {
             ) =>
             {
                 Self::Protocol {
-                    proto: packet.proto.clone(),
+                    proto: packet.proto,
                     dev: dev(),
                 }
             }

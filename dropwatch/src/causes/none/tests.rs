@@ -111,7 +111,7 @@ fn read(record: &str) -> Drop {
     let dst: std::net::IpAddr = words[2].parse().expect("an address");
     let mut packet = Packet {
         l3: if dst.is_ipv6() { 6 } else { 4 },
-        proto: words[0].into(),
+        proto: words[0].parse().expect("a protocol"),
         src: words[1].parse().expect("an address"),
         dst,
         sport: Some(4000),
@@ -132,7 +132,7 @@ fn read(record: &str) -> Drop {
             Some(("type", value)) => packet.icmp_type = Some(number(value)),
             Some(("len", value)) => drop.len = number(value).into(),
             Some(_) => panic!("{record}"),
-            None => packet.tcp_flags = Some((*word).into()),
+            None => packet.tcp_flags = Some(word.parse().expect("flags")),
         }
     }
     drop.packet = Some(packet);

@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::{
     facts::{Link, Route},
     judge::View,
-    model::{anchor::Drop, evidence::SourceCheck, tuple::Tuple},
+    model::{anchor::Drop, evidence::SourceCheck, proto::Proto, tuple::Tuple},
 };
 
 /// include/uapi/linux/netfilter/nf_conntrack_common.h
@@ -212,7 +212,7 @@ pub(super) fn origin(
     });
     let tuple = drop.packet.as_ref().and_then(|p| {
         Some(Tuple {
-            proto: p.number().filter(|number| matches!(number, 6 | 17))?,
+            proto: matches!(p.proto, Proto::TCP | Proto::UDP).then_some(p.proto.0)?,
             src: p.src,
             dst: p.dst,
             sport: p.sport?,

@@ -14,7 +14,7 @@ use super::{
 use crate::{
     facts::{ConntrackStats, Netns},
     judge::{Key, View},
-    model::{anchor::Drop, evidence::Insertion, explanation::Explanation},
+    model::{anchor::Drop, evidence::Insertion, explanation::Explanation, proto::Proto},
     netfilter::{NatRule, NatRuleFacts},
 };
 
@@ -108,7 +108,7 @@ impl<'a> Case<'a> {
         let entry = w.later.entry();
         Facts {
             kind: facts::Kind::SnatClash,
-            proto: text::proto(self.insertion.original.proto),
+            proto: Proto(self.insertion.original.proto),
             loser: Translation {
                 original: self.insertion.original,
                 translated: turned(&self.insertion.reply),

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::{refusal::Informant, weigh::Proof};
-use crate::{model::tuple::Tuple, netfilter::NatRuleFacts};
+use crate::{model::proto::Proto, model::tuple::Tuple, netfilter::NatRuleFacts};
 
 /// Facts of cause `snat_race`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -12,7 +12,8 @@ pub struct Facts {
     /// What it is a case of.
     pub(super) kind: Kind,
     /// Protocol name.
-    pub(super) proto: &'static str,
+    #[cfg_attr(test, schemars(with = "String"))]
+    pub(super) proto: Proto,
     /// The connection whose packet was lost.
     pub(super) loser: Translation,
     /// The one that holds the place.

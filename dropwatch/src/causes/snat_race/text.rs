@@ -5,22 +5,11 @@ use crate::{
     facts::Followed,
     model::{
         explanation::{Line, Source},
+        proto::Proto,
         tuple::Tuple,
     },
     netfilter::NatRule,
 };
-
-/// Name of an IP protocol.
-pub fn proto(number: u8) -> &'static str {
-    match number {
-        1 => "ICMP",
-        6 => "TCP",
-        17 => "UDP",
-        58 => "ICMPv6",
-        132 => "SCTP",
-        _ => "IP",
-    }
-}
 
 /// Reads well after a count.
 pub fn title(case: &Case<'_>) -> String {
@@ -90,7 +79,7 @@ pub fn evidence(case: &Case<'_>) -> Vec<Line> {
         ),
         Source::Kernel,
     );
-    let protocol = proto(case.insertion.original.proto);
+    let protocol = Proto(case.insertion.original.proto);
     line(
         "loser",
         format!(

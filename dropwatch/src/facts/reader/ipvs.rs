@@ -166,6 +166,7 @@ fn hex_endpoint(addr: &str, port: &str) -> Option<Endpoint> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::proto::Proto;
 
     fn endpoint(addr: &str, port: u16) -> Endpoint {
         let addr = addr.parse().expect("an address");
@@ -214,17 +215,20 @@ mod tests {
             services: found,
             ..IpvsState::default()
         };
-        let of = |proto: &str, port, mark| {
+        let of = |proto, port, mark| {
             let found = state.service_of(proto, endpoint("172.16.1.8", port), mark);
             found.map(IpvsService::name)
         };
         assert_eq!(
-            of("TCP", 1000, 0).as_deref(),
+            of(Proto::TCP, 1000, 0).as_deref(),
             Some("TCP 172.16.1.8:1000 (rr)")
         );
-        assert_eq!(of("UDP", 1000, 0), None);
-        assert_eq!(of("TCP", 1001, 0), None);
-        assert_eq!(of("TCP", 1001, 7).as_deref(), Some("of fwmark 0x7 (wlc)"));
+        assert_eq!(of(Proto::UDP, 1000, 0), None);
+        assert_eq!(of(Proto::TCP, 1001, 0), None);
+        assert_eq!(
+            of(Proto::TCP, 1001, 7).as_deref(),
+            Some("of fwmark 0x7 (wlc)")
+        );
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Names of IP protocols, as iptables, nft and this program write them.
+//! Names of IP protocols, as iptables and nft write them.
 
 /// The first name of a number is the one that rules are printed with.
 const NAMES: [(&str, u8); 21] = [
@@ -32,7 +32,7 @@ pub fn number(name: &str) -> Option<u8> {
     let found = names.find(|(one, _)| one.eq_ignore_ascii_case(name));
     found
         .map(|(_, number)| *number)
-        .or_else(|| name.strip_prefix("proto-").unwrap_or(name).parse().ok())
+        .or_else(|| name.parse().ok())
 }
 
 /// Name of a protocol in lower case, or its number as text.
@@ -51,7 +51,6 @@ mod tests {
         assert_eq!(number("TCP"), Some(6));
         assert_eq!(number("ipv6-icmp"), number("ICMPv6"));
         assert_eq!(number("47"), Some(47));
-        assert_eq!(number("proto-200"), Some(200));
         assert_eq!(number("mobility-header"), None);
         assert_eq!(
             (name(6), name(58), name(200)),

@@ -7,7 +7,7 @@ use crate::{
     model::{
         hook::Hook,
         ipvs::{Endpoint, IpvsReply},
-        packet,
+        proto::Proto,
     },
     output::{
         Names,
@@ -33,7 +33,8 @@ pub struct AnomalyObject<'a> {
     #[cfg_attr(test, schemars(extend("enum" = [4, 6])))]
     af: u8,
     /// Protocol name.
-    proto: String,
+    #[cfg_attr(test, schemars(with = "String"))]
+    proto: Proto,
     /// The client.
     client: Endpoint,
     /// The virtual service: what the reply leaves from.
@@ -68,7 +69,7 @@ impl<'a> AnomalyObject<'a> {
             netns: Netns::new(reply.netns, names),
             hook: reply.hook,
             af: if c.client.addr.is_ipv4() { 4 } else { 6 },
-            proto: packet::protocol(c.proto),
+            proto: Proto(c.proto),
             client: c.client,
             service: c.service,
             real_server: c.real_server,

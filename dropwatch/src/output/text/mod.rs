@@ -22,7 +22,7 @@ use crate::{
         evidence::SysctlWrite,
         explanation::Fix,
         ipvs::IpvsReply,
-        packet::protocol,
+        proto::Proto,
     },
 };
 
@@ -300,7 +300,7 @@ fn ipvs_reply(reply: &IpvsReply) -> String {
     let asked = std::net::SocketAddr::new(reply.asked.dst, reply.asked.dport);
     format!(
         "{} {} -> {}, who had asked {asked}; from real server {} by IPVS",
-        protocol(c.proto),
+        Proto(c.proto),
         c.service,
         c.client,
         c.real_server

@@ -9,7 +9,7 @@
 //! Functions and their checks as of Linux 5.10 to 7.2.
 
 use super::Class;
-use crate::model::{anchor::Drop, packet::Packet};
+use crate::model::{anchor::Drop, packet::Packet, tcp_flags::TcpFlags};
 
 mod bridge;
 mod device;
@@ -127,11 +127,8 @@ fn to_many(drop: &Drop) -> bool {
     to_group(drop) || packet(drop, |p| p.dst == std::net::Ipv4Addr::BROADCAST)
 }
 
-fn flag(drop: &Drop, name: &str) -> bool {
-    packet(drop, |p| {
-        let flags = p.tcp_flags.as_deref().unwrap_or_default();
-        flags.split(',').any(|flag| flag == name)
-    })
+fn flag(drop: &Drop, flag: TcpFlags) -> bool {
+    packet(drop, |p| p.tcp_flags.is_some_and(|flags| flags.has(flag)))
 }
 
 /// ICMP or ICMPv6 of a type.

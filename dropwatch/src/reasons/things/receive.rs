@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use super::{SILENT, Thing, always, known, packet, to_group, v4, v6};
 use crate::{
-    model::anchor::Drop,
+    model::{anchor::Drop, proto::Proto},
     reasons::Class::{Device, Malformed, Normal, Program, Unknown},
 };
 
@@ -127,7 +127,8 @@ pub(super) const THINGS: &[Thing] = &[
         &[(SILENT, "ip6_mc_input")],
         |drop| {
             packet(drop, |p| {
-                p.is_proto(58) && p.icmp_type.is_some_and(|t| matches!(t, 130..=137 | 143))
+                p.proto == Proto::ICMPV6
+                    && p.icmp_type.is_some_and(|t| matches!(t, 130..=137 | 143))
             })
         },
         Normal,
@@ -219,7 +220,7 @@ fn group_of_the_link(drop: &Drop) -> bool {
     drop.reason.name.is_some()
         && packet(drop, |p| match (p.dst, p.src) {
             (IpAddr::V4(dst), IpAddr::V4(src)) => {
-                let local = dst.octets()[..3] == [224, 0, 0] || p.is_proto(2);
+                let local = dst.octets()[..3] == [224, 0, 0] || p.proto == Proto::IGMP;
                 local && !src.is_loopback() && !src.is_multicast() && !src.is_broadcast()
             }
             _ => false,

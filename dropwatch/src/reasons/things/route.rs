@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use super::{ANYWHERE, SILENT, Thing, always, known, packet, to_group, v4, v6};
 use crate::{
-    model::anchor::Drop,
+    model::{anchor::Drop, proto::Proto},
     reasons::Class::{Config, Neighbour, Normal, Routing, Unknown},
 };
 
@@ -143,7 +143,7 @@ pub(super) const THINGS: &[Thing] = &[
     ),
     known(
         &[(SILENT, "dst_discard_out"), (SILENT, "dst_discard")],
-        |drop| packet(drop, |p| p.l3 == 6 && p.is_proto(NO_NEXT_HEADER)),
+        |drop| packet(drop, |p| p.l3 == 6 && p.proto == Proto::NONE),
         Unknown,
         "An IPv6 packet that says of itself that it carries nothing (next header 59): either that is how its delivery to this host ends, \
          which is normal, or it was sent along a route that discards everything: not evaluated.",
@@ -193,9 +193,6 @@ pub(super) const THINGS: &[Thing] = &[
          `sysctl net.ipv4.ipfrag_time net.ipv6.ip6frag_time`.",
     ),
 ];
-
-/// IPv6's number for "nothing follows".
-const NO_NEXT_HEADER: u8 = 59;
 
 /// Whether routers must not forward what has this source (RFC 4291; net/ipv6/ip6_output.c, `ip6_forward`, 5.10 to 7.2).
 fn is_of_the_link(source: IpAddr) -> bool {

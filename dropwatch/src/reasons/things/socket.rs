@@ -1,6 +1,7 @@
 //! UDP, ICMP and raw sockets, and what waits in queues of sockets that are closed.
 
 use super::{ANYWHERE, SILENT, Thing, always, flag, icmp, known, packet, to_many, without_reasons};
+use crate::model::{proto::Proto, tcp_flags::TcpFlags};
 use crate::reasons::Class::{Normal, Socket, Unknown};
 
 const CLOSED_UDP: &str = "No UDP socket in the packet's network namespace takes it: either none is bound to this port and address, or one is but \
@@ -100,7 +101,7 @@ pub(super) const THINGS: &[Thing] = &[
             (SILENT, "inet_sock_destruct"),
             (SILENT, "tcp_disconnect"),
         ],
-        |drop| flag(drop, "FIN") && drop.len == 0,
+        |drop| flag(drop, TcpFlags::FIN) && drop.len == 0,
         Normal,
         "The FIN of the peer was still in the queue of a TCP socket when that was closed: both ends have closed the connection, and a \
          FIN without data is nothing that anybody could have read.",
@@ -113,7 +114,7 @@ pub(super) const THINGS: &[Thing] = &[
             (SILENT, "inet_sock_destruct"),
             (SILENT, "tcp_disconnect"),
         ],
-        |drop| packet(drop, |p| p.is_proto(6)),
+        |drop| packet(drop, |p| p.proto == Proto::TCP),
         Socket,
         "A TCP segment was freed with the queue that it waited in: as a rule data that the program had not read when it closed the \
          connection, or a device's queue that was emptied: not evaluated.",

@@ -1,6 +1,7 @@
 //! TCP segments.
 
 use super::{SILENT, Thing, always, flag, known, without_reasons};
+use crate::model::tcp_flags::TcpFlags;
 use crate::reasons::Class::{Malformed, Normal, Resource, Socket, Tcp, Unknown};
 
 const LISTENERS: &str = "`ss -tlnp[ sport = :{dport}]` in this namespace (address, %device); for a VRF `sysctl net.ipv4.tcp_l3mdev_accept`.";
@@ -14,7 +15,7 @@ const COUNTERS: &str = "`ss -tanp[ dst {src}]` (TIME-WAIT, SYN-RECV) and `nstat 
 pub(super) const THINGS: &[Thing] = &[
     known(
         NOBODY,
-        |drop| flag(drop, "RST"),
+        |drop| flag(drop, TcpFlags::RST),
         Normal,
         "A RST for a connection that this host does not have, or has no longer: it asks for nothing, is not answered, and nobody here \
          waits for it.",
@@ -22,7 +23,7 @@ pub(super) const THINGS: &[Thing] = &[
     ),
     known(
         NOBODY,
-        |drop| flag(drop, "SYN") && !flag(drop, "ACK"),
+        |drop| flag(drop, TcpFlags::SYN) && !flag(drop, TcpFlags::ACK),
         Socket,
         "Somebody wants to connect, and no TCP socket in the packet's network namespace listens for it: either none has this port, or \
          it is bound to another address, device or VRF: not evaluated. The kernel answers with a RST.",
@@ -46,7 +47,7 @@ pub(super) const THINGS: &[Thing] = &[
     ),
     known(
         SILENT_RCV,
-        |drop| without_reasons(drop) && flag(drop, "SYN") && !flag(drop, "ACK"),
+        |drop| without_reasons(drop) && flag(drop, TcpFlags::SYN) && !flag(drop, TcpFlags::ACK),
         Unknown,
         "Somebody wants to connect: either no TCP socket here listens for it (the port, or its address, device or VRF), or the SYN was \
          repeated while its handshake goes on (often normal), or a check came first (checksum, filter, IPsec, TTL): not evaluated.",
@@ -63,7 +64,7 @@ pub(super) const THINGS: &[Thing] = &[
     ),
     known(
         SILENT_RCV,
-        |drop| flag(drop, "RST"),
+        |drop| flag(drop, TcpFlags::RST),
         Normal,
         "A RST for a handshake that was not finished, or for a connection in TIME_WAIT: it ends what is left of it, or is ignored; it \
          is never answered, carries nothing, and is freed here.",
@@ -71,7 +72,7 @@ pub(super) const THINGS: &[Thing] = &[
     ),
     known(
         SILENT_RCV,
-        |drop| flag(drop, "FIN"),
+        |drop| flag(drop, TcpFlags::FIN),
         Unknown,
         "Often normal: the FIN of a peer whose connection this end has closed first (TIME_WAIT) is acknowledged and freed here, and a \
          repeated one too. A handshake that cannot be finished (accept queue without room, before 6.14) and a frame for another MAC address \
@@ -80,7 +81,7 @@ pub(super) const THINGS: &[Thing] = &[
     ),
     known(
         SILENT_RCV,
-        |drop| flag(drop, "SYN") && !flag(drop, "ACK"),
+        |drop| flag(drop, TcpFlags::SYN) && !flag(drop, TcpFlags::ACK),
         Unknown,
         "Often normal: a SYN that is repeated while its handshake goes on is freed here, and answered again. One that does not fit a \
          connection in TIME_WAIT, and a frame for another MAC address, end here too: not evaluated.",
@@ -101,7 +102,7 @@ pub(super) const THINGS: &[Thing] = &[
             ("TCP_FLAGS", "tcp_v4_do_rcv"),
             ("TCP_FLAGS", "tcp_v6_do_rcv"),
         ],
-        |drop| flag(drop, "ACK") && !flag(drop, "SYN"),
+        |drop| flag(drop, TcpFlags::ACK) && !flag(drop, TcpFlags::SYN),
         Tcp,
         "An ACK came to a listening socket for which no handshake is under way: either a segment of a connection that is no longer \
          known, or the end of a handshake by SYN cookie that was too late or does not fit: not evaluated. It is answered with a RST.",
@@ -141,7 +142,7 @@ pub(super) const THINGS: &[Thing] = &[
             ("TCP_FLAGS", "tcp_rcv_established"),
             ("TCP_FLAGS", "tcp_rcv_state_process"),
         ],
-        |drop| flag(drop, "SYN") && flag(drop, "FIN"),
+        |drop| flag(drop, TcpFlags::SYN) && flag(drop, TcpFlags::FIN),
         Malformed,
         "A segment with both SYN and FIN, which no ordinary TCP sends.",
         "`tcpdump -nn -i {dev|any}[ host {src}]`; port scanners send such segments.",

@@ -24,7 +24,7 @@ pub(super) fn words(drop: &Drop, view: &View<'_>, attribution: &Attribution<'_>)
     let from = end(packet.src, packet.sport)?;
     let to = end(packet.dst, packet.dport)?;
     let state = view.ipvs(drop.netns, from, to)?;
-    let service = state.service_of(&packet.proto, to, drop.mark)?;
+    let service = state.service_of(packet.proto, to, drop.mark)?;
     let said = attribution.words();
     let look = "`ipvsadm -Ln`: the service's real servers and their weights".to_owned();
     let name = service.name();

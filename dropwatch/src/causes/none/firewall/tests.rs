@@ -13,6 +13,8 @@ use crate::{
         evidence::{Queued, Reinjected},
         ipvs::Endpoint,
         packet,
+        proto::Proto,
+        tcp_flags::TcpFlags,
     },
 };
 
@@ -23,12 +25,12 @@ fn dropped(freed: &str, stack: &[&str]) -> Drop {
     drop.stack = stack.iter().map(ToString::to_string).collect();
     drop.packet = Some(packet::Packet {
         l3: 4,
-        proto: "TCP".into(),
+        proto: Proto::TCP,
         src: [10, 0, 0, 1].into(),
         dst: [10, 0, 0, 2].into(),
         sport: Some(41000),
         dport: Some(80),
-        tcp_flags: Some("SYN".into()),
+        tcp_flags: Some(TcpFlags::SYN),
         tcp_seq: None,
         icmp_type: None,
         icmp_code: None,
