@@ -3,7 +3,8 @@
 use std::net::IpAddr;
 
 use super::{
-    Answer, Candidate, Candidates, NetfilterFacts, Packet, Passed, RuleFacts, Runner, hooks,
+    Answer, Candidate, Candidates, NetfilterFacts, Packet, Passed, RuleFacts, Runner, element,
+    hooks,
     naming::describe,
     place::{By, Place},
     suspects as suspects_of,
@@ -25,6 +26,8 @@ pub struct Attribution<'a> {
     pub suspects: Candidates<'a>,
     /// What could not be looked at, so that it may have been a rule which is not among these.
     pub not_evaluated: Vec<String>,
+    /// Which member of the sets or maps of the certain rule it met.
+    element: Option<String>,
     /// A sentence on the tables that had let it pass at that hook, where it is certain what dropped it.
     passed: Option<String>,
     /// Whose rules alone these are, if that is known.
@@ -59,6 +62,7 @@ impl<'a> Attribution<'a> {
                 place,
                 suspects: none(),
                 not_evaluated: Vec::new(),
+                element: None,
                 passed: None,
                 only: None,
                 verdict_unseen: false,
@@ -89,6 +93,9 @@ impl<'a> Attribution<'a> {
         let dropped = certain(&place, &suspects)
             .filter(|_| !verdict_unseen)
             .zip(last);
+        let element = dropped
+            .as_ref()
+            .and_then(|(one, packet)| element(one, packet));
         let before = dropped.map(|(one, packet)| passed_before(set, &packet, one));
         let before = before.unwrap_or_default();
         let passed = (!before.is_empty()).then(|| {
@@ -108,6 +115,7 @@ impl<'a> Attribution<'a> {
             place,
             suspects,
             not_evaluated,
+            element,
             passed,
             only,
             verdict_unseen,
@@ -118,6 +126,12 @@ impl<'a> Attribution<'a> {
     #[must_use]
     pub fn certain(&self) -> Option<&Candidate<'a>> {
         self.would_drop().filter(|_| !self.verdict_unseen)
+    }
+
+    /// Which member of the sets or maps of the rule that did it the packet met: `dport 53`.
+    #[must_use]
+    pub fn element(&self) -> Option<&str> {
+        self.element.as_deref()
     }
 
     /// The rule or policy that drops such a packet for sure, if a queue program has not done so before.
@@ -170,6 +184,7 @@ impl<'a> Attribution<'a> {
             table: common(|chain| &chain.table),
             chain: common(|chain| &chain.name),
             certain: self.certain().is_some(),
+            element: self.element.clone(),
             not_evaluated: self.not_evaluated.clone(),
             rules: list.iter().map(RuleFacts::of).collect(),
         }
@@ -184,8 +199,9 @@ impl<'a> Attribution<'a> {
         );
         if let Some(one) = self.certain() {
             return format!(
-                "Netfilter dropped it {at}: {}.{}",
+                "Netfilter dropped it {at}: {}{}.{}",
                 describe(one),
+                self.by_element(),
                 self.passed.as_deref().unwrap_or_default()
             );
         }
@@ -225,6 +241,13 @@ impl<'a> Attribution<'a> {
                 format!("Netfilter dropped it {at}{comma} {by} {which}{other}.")
             }
         }
+    }
+
+    /// The same in brackets, to stand behind the rule.
+    #[must_use]
+    pub fn by_element(&self) -> String {
+        let element = self.element.as_ref();
+        element.map_or(String::new(), |element| format!(" ({element})"))
     }
 
     /// What was not evaluated, in words.

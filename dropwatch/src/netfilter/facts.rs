@@ -24,6 +24,9 @@ pub struct NetfilterFacts {
     pub chain: Option<String>,
     /// Whether it is known for sure which rule it was.
     pub certain: bool,
+    /// Which member of the sets, lists or maps of that rule the packet met: `dport 53`, `saddr 10.0.0.0/24`; null where it has none, or
+    /// where that is not known.
+    pub element: Option<String>,
     /// What could not be looked at, so that it may have been a rule that is not listed.
     pub not_evaluated: Vec<String>,
     /// Rules and policies that can have done it: one, if that is certain.

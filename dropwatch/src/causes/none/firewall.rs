@@ -204,6 +204,7 @@ pub fn explain(drop: &Drop, view: &View<'_>) -> Option<Said> {
                 .collect(),
             complete: attribution.suspects.complete,
             certain: attribution.certain().is_some(),
+            element: attribution.element().map(str::to_owned),
             queue: trip.map(|trip| same::Trip {
                 queue: trip.queued.as_ref().map(|q| q.queue),
                 verdict: trip.back.as_ref().map(Reinjected::kind),

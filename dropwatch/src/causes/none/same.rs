@@ -25,6 +25,8 @@ pub struct SameRules {
     pub complete: bool,
     /// Whether it is certain which of them it was.
     pub certain: bool,
+    /// Which member of the sets or maps of that one.
+    pub element: Option<String>,
     /// The way through a queue program.
     pub queue: Option<Trip>,
 }
@@ -152,6 +154,15 @@ impl Same {
             Self::Place { at, to, .. } if !matches!(to, To::Device(_)) => Some(Family {
                 key: Key::of(*at),
                 title: format!("dropped: {}, further destinations", drop.reason.text()),
+            }),
+            // Sets may have very many members.
+            Self::Rules(same) => same.element.as_ref().map(|element| {
+                let title = &explanation.title;
+                let rule = title.replace(&format!(" ({element})"), "");
+                Family {
+                    key: Key::of((same.rules.clone(), same.hook, same.family)),
+                    title: format!("{rule}, further members"),
+                }
             }),
             _ => None,
         };

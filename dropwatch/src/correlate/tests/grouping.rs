@@ -107,6 +107,43 @@ fn one_rule_on_many_devices_is_one_case_that_lists_them() {
 }
 
 #[test]
+fn members_of_a_rules_list_are_cases_up_to_a_number() {
+    let set = rules("-A INPUT -p udp -m multiport --dports 1:1000,2000,2001 -j DROP\n");
+    let mut engine = modern();
+    for port in [2000, 2001, 2001, 7, 8] {
+        judged(&mut engine, filtered(SECOND, port), &set);
+    }
+    let tallies = engine.tallies();
+    let counts: Vec<_> = tallies
+        .iter()
+        .map(|tally| (tally.title.as_str(), tally.numbers.total))
+        .collect();
+    let rule = "dropped by iptables-legacy table filter chain INPUT rule 1";
+    assert_eq!(
+        counts,
+        [
+            (format!("{rule} (dport 2000)").as_str(), 1),
+            (format!("{rule} (dport 2001)").as_str(), 2),
+            (format!("{rule} (dport 1-1000)").as_str(), 2),
+        ]
+    );
+    // A list may have very many.
+    let ports: Vec<String> = (1..=100).map(|port| port.to_string()).collect();
+    let set = rules(&format!(
+        "-A INPUT -p udp -m multiport --dports {} -j DROP\n",
+        ports.join(",")
+    ));
+    let mut engine = modern();
+    for port in 1..=100 {
+        judged(&mut engine, filtered(SECOND, port), &set);
+    }
+    let tallies = engine.tallies();
+    assert!(tallies.len() < 40, "{}", tallies.len());
+    let rest = tallies.last().map(|tally| tally.title.as_str());
+    assert_eq!(rest, Some(format!("{rule}, further members").as_str()));
+}
+
+#[test]
 fn rules_that_changed_are_asked_for_anew() {
     let mut engine = modern();
     let first = judged(&mut engine, filtered(SECOND, 81), &rules(TWO_RULES));

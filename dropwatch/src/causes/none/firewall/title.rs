@@ -62,9 +62,17 @@ pub fn title(
             format!("dropped behind {queue}, by its program or what comes after it")
         }
         (By::Reinject, _) => match attribution.certain() {
-            Some(rule) => format!("dropped by {}, behind {queue}", netfilter::named(rule)),
+            Some(rule) => format!(
+                "dropped by {}{}, behind {queue}",
+                netfilter::named(rule),
+                attribution.by_element()
+            ),
             None => format!("dropped by a rule behind {queue}"),
         },
-        _ => format!("dropped by {}", netfilter::named(attribution.certain()?)),
+        _ => format!(
+            "dropped by {}{}",
+            netfilter::named(attribution.certain()?),
+            attribution.by_element()
+        ),
     })
 }
