@@ -9,8 +9,6 @@ use super::{
     weigh::{self, Outcome, Weighed},
 };
 use crate::{
-    causes::shell,
-    facts::Netns,
     judge::{Key, PlainKind, View, Words},
     model::{anchor::Drop, evidence::Insertion, tuple::Tuple},
 };
@@ -103,19 +101,18 @@ fn snat(
     view: &View<'_>,
 ) -> Option<Refused> {
     let weighed = weigh::weigh(drop, insertion, holder, view);
-    let netns = view.netns(drop.netns);
     match &weighed.outcome {
-        Outcome::Exhausted(ports) => Some(exhausted(insertion, holder, ports, netns)),
+        Outcome::Exhausted(ports) => Some(exhausted(insertion, holder, ports)),
         Outcome::Open(open) => {
             let certain = certain(drop, holder, view);
-            Some(nat_clash(insertion, holder, &weighed, open, certain, netns))
+            Some(nat_clash(insertion, holder, &weighed, open, certain))
         }
         Outcome::Race(_) => None,
     }
 }
 
-/// Who holds the ports that answers come back to.
-fn who_holds(insertion: &Insertion, netns: Option<&Netns>) -> String {
+/// Asks who holds the ports that answers come back to; for [`crate::reasons::hint::fill`], which says where.
+fn who_holds(insertion: &Insertion) -> String {
     let Tuple {
         proto,
         src,
@@ -136,16 +133,10 @@ fn who_holds(insertion: &Insertion, netns: Option<&Netns>) -> String {
     } else {
         format!(" -p {name}")
     };
-    let command = format!("conntrack -L{family}{proto} --reply-src {src} --reply-dst {dst}{port}");
-    shell::inside(netns, &command)
+    format!("conntrack -L{family}{proto} --reply-src {src} --reply-dst {dst}{port}")
 }
 
-fn exhausted(
-    insertion: &Insertion,
-    holder: &Holder<'_>,
-    ports: &RangeInclusive<u16>,
-    netns: Option<&Netns>,
-) -> Refused {
+fn exhausted(insertion: &Insertion, holder: &Holder<'_>, ports: &RangeInclusive<u16>) -> Refused {
     let (first, last) = (ports.start(), ports.end());
     let range = if first == last {
         format!("the only port that the NAT rule leaves ({first}) is")
@@ -164,7 +155,7 @@ fn exhausted(
         look: format!(
             "`{}` for who holds the ports; give the NAT rule more ports or addresses, or the connections shorter \
              time-outs (`sysctl net.netfilter`)",
-            who_holds(insertion, netns)
+            who_holds(insertion)
         ),
         unknown: Vec::new(),
     }
@@ -177,7 +168,6 @@ fn nat_clash(
     weighed: &Weighed<'_>,
     open: &[String],
     certain: bool,
-    netns: Option<&Netns>,
 ) -> Refused {
     let mut unknown = weighed.rule.as_ref().err().cloned().unwrap_or_default();
     if weighed.default_timeouts {
@@ -213,7 +203,7 @@ fn nat_clash(
         look: format!(
             "`{}`: about as many lines as the NAT rule leaves ports mean that they are used up (more ports or \
              addresses help); few lines mean a race (fully random ports make it rare)",
-            who_holds(insertion, netns)
+            who_holds(insertion)
         ),
         unknown,
     }

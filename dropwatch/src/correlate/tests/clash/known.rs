@@ -28,6 +28,8 @@ struct World {
     conntrack_ns: u64,
     /// Refused packets, as counted before the drop and after it.
     refused: (Option<u64>, u64),
+    /// The namespace.
+    netns: Netns,
 }
 
 impl World {
@@ -38,6 +40,10 @@ impl World {
             rules: Some(Ruleset::default()),
             conntrack_ns: 1_000_000,
             refused: (None, 3),
+            netns: Netns {
+                own: true,
+                ..Netns::default()
+            },
         }
     }
 
@@ -78,6 +84,7 @@ impl World {
                     Some(rules) => (Fact::Ruleset(rules.clone()), 1),
                     None => continue,
                 },
+                FactKey::Netns { .. } => (Fact::Netns(self.netns.clone()), 1),
                 other => (answer(other), 1),
             };
             engine.fact(key, fact, dropped + after_ns, &mut out);
@@ -223,6 +230,31 @@ fn a_used_up_range_is_said_with_its_rule_and_every_port_held() {
     };
     let told = world.told(true, lost(third(), &held[1]));
     assert_eq!(told.explanation.facts["proof"], "free_port");
+}
+
+#[test]
+fn a_hint_enters_the_namespace_once() {
+    let held = [holder(113, 5001, 40_000), holder(113, 5002, 40_001)];
+    let world = World {
+        rules: Some(snat("172.26.50.200:40000-40001")),
+        netns: Netns {
+            name: Some("pod".into()),
+            path: Some("/run/netns/pod".into()),
+            ..Netns::default()
+        },
+        ..World::new(&held)
+    };
+    let told = world.told(true, lost(third(), &held[1]));
+    let look = told
+        .explanation
+        .evidence
+        .iter()
+        .find(|line| line.label == "look at");
+    let look = &look.expect("a hint").text;
+    assert!(
+        look.starts_with("`ip netns exec pod conntrack -L -p udp"),
+        "{look}"
+    );
 }
 
 /// A rule behind the translation that drops what goes to port 53.
