@@ -311,8 +311,15 @@ fn packet_of(drop: &Drop, place: &Place, hook: Hook, after: Option<Passed>) -> P
         // Neither rules of other layers nor conntrack say what rules here see.
         packet.state = None;
     }
-    if place.bridged {
-        (packet.in_dev, packet.out_dev) = (None, None);
+    let shown = || drop.dev.as_ref().map(|dev| dev.name.clone());
+    match (family, hook) {
+        _ if place.bridged => (packet.in_dev, packet.out_dev) = (None, None),
+        // What is handed up belongs to the bridge by then, rules see the port (net/bridge/br_input.c, `br_pass_frame_up`).
+        (Family::Bridge, Hook::Input) | (Family::Arp, Hook::Forward) => {
+            (packet.in_dev, packet.out_dev) = (None, None);
+        }
+        (Family::Bridge, Hook::Forward) => (packet.in_dev, packet.out_dev) = (None, shown()),
+        _ => {}
     }
     packet
 }

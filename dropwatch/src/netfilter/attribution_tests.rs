@@ -5,7 +5,7 @@ use super::*;
 use crate::{
     facts::ruleset::Unreadable,
     model::{
-        anchor::tests::drop,
+        anchor::{Dev, tests::drop},
         packet::{self, Packet as Headers},
         proto::Proto,
         tcp_flags::TcpFlags,
@@ -124,6 +124,42 @@ fn the_devices_of_a_bridged_frame_are_not_the_packets_own() {
     let found = Attribution::of(&dropped(NFT, &stack), &set, &modern()).expect("netfilter's");
     assert_eq!(found.suspects.list.len(), 1);
     assert!(found.suspects.certain().is_none());
+}
+
+/// At some of a bridge's hooks the frame is of another device than the one that rules see.
+#[test]
+fn rules_of_a_bridge_see_its_ports() {
+    let by = |key: &str, hook: &str, dev: &str, caller: &[&str]| {
+        let asks = json!({"match": {"op": "==", "left": {"meta": {"key": key}}, "right": dev}});
+        let set = one_rule("bridge", hook, json!([asks, {"drop": null}]));
+        let stack = [&["nft_do_chain_bridge", HOOKS], caller].concat();
+        let mut drop = dropped(HOOKS, &stack);
+        drop.dev = Some(Dev {
+            name: "port2".into(),
+            ifindex: 3,
+        });
+        let old = Coverage::default().of_release("6.1.0");
+        let found = Attribution::of(&drop, &set, &old).expect("netfilter's");
+        found.suspects.list.first().map(|one| one.matches)
+    };
+    let through = ["__br_forward", "br_handle_frame_finish"];
+    let sent = ["__br_forward", "br_dev_xmit"];
+    let up = ["br_pass_frame_up"];
+    for (key, hook, dev, caller, expected) in [
+        (
+            "oifname",
+            "forward",
+            "port2",
+            &through[..],
+            Some(Answer::Yes),
+        ),
+        ("oifname", "forward", "port1", &through, None),
+        ("iifname", "forward", "port1", &through, Some(Answer::Maybe)),
+        ("oifname", "output", "port2", &sent, Some(Answer::Yes)),
+        ("iifname", "input", "port1", &up, Some(Answer::Maybe)),
+    ] {
+        assert_eq!(by(key, hook, dev, caller), expected, "{key} {hook} {dev}");
+    }
 }
 
 #[test]

@@ -34,11 +34,24 @@ pub(super) fn caller(names: &[&str]) -> Option<Caller> {
         });
         match known {
             Some(caller) => Some(Some(caller)),
+            None if *name == "__br_forward" => Some(forwarded(&names[distance + 1..])),
             // What comes behind it is another hook's.
             None if ends(name) => Some(None),
             None => None,
         }
     })?
+}
+
+/// `__br_forward` serves two hooks: what comes through, and what this machine sends by the bridge (net/bridge/br_forward.c,
+/// `local_orig`). It may come by others of the bridge, which copy a flooded frame.
+fn forwarded(above: &[&str]) -> Option<Caller> {
+    let own = |name: &&str| match *name {
+        "br_handle_frame_finish" => Some(Caller::Own(Family::Bridge, Hook::Forward)),
+        "br_dev_xmit" => Some(Caller::Own(Family::Bridge, Hook::Output)),
+        _ => None,
+    };
+    let mut near = above.iter().take(NEAR + 1);
+    near.find_map(own)
 }
 
 fn of_netfilter(name: &str) -> bool {
@@ -96,8 +109,6 @@ fn bridge(name: &str) -> Option<Caller> {
         "br_handle_frame" => Caller::Own(Family::Bridge, Hook::Prerouting),
         "br_pass_frame_up" => Caller::Own(Family::Bridge, Hook::Input),
         "br_forward_finish" => Caller::Own(Family::Bridge, Hook::Postrouting),
-        // It serves two hooks: what comes through, and what this machine sends by the bridge.
-        "__br_forward" => return None,
         "br_send_bpdu" => Caller::Own(Family::Bridge, Hook::Output),
         "br_nf_pre_routing" | "br_nf_pre_routing_ipv6" => Caller::Bridged(Hook::Prerouting),
         "br_nf_forward_ip" | "br_nf_forward" => Caller::Bridged(Hook::Forward),
@@ -177,7 +188,34 @@ mod tests {
             caller(&["br_nf_forward_ip", "nf_hook_slow", "__br_forward"]),
             Some(Caller::Bridged(Hook::Forward))
         );
-        assert_eq!(caller(&["__br_forward", "br_handle_frame_finish"]), None);
+        assert_eq!(
+            at(&[
+                "__br_forward",
+                "br_handle_frame_finish",
+                "br_nf_hook_thresh"
+            ]),
+            Some((Family::Bridge, Hook::Forward))
+        );
+        assert_eq!(
+            at(&[
+                "__br_forward",
+                "deliver_clone",
+                "br_flood",
+                "br_handle_frame_finish"
+            ]),
+            Some((Family::Bridge, Hook::Forward))
+        );
+        // A frame of this machine's that answers one which came by the same bridge.
+        assert_eq!(
+            at(&[
+                "__br_forward",
+                "br_dev_xmit",
+                "arp_process",
+                "br_handle_frame_finish"
+            ]),
+            Some((Family::Bridge, Hook::Output))
+        );
+        assert_eq!(caller(&["__br_forward", "something_else"]), None);
         assert_eq!(
             at(&["__dev_queue_xmit", "ip_finish_output2"]),
             Some((Family::Netdev, Hook::Egress))
