@@ -21,7 +21,8 @@ use crate::{
     netfilter::{self, Attribution, By, NetfilterFacts, Place},
 };
 use queue::{
-    gone, holder, is_whole, lost, program_said_drop, queue_name, refused, segments, trip_words,
+    gone, holder, is_whole, lost, program_said_drop, queue_name, refused, segments, thrown_out,
+    trip_words,
 };
 use title::title;
 
@@ -167,7 +168,9 @@ pub fn explain(drop: &Drop, view: &View<'_>) -> Option<Said> {
         .map(|what| format!("not evaluated: {what}"))
         .collect();
     let mut lines = Vec::new();
-    if let Some(trip) = trip {
+    if gone.is_some() {
+        lines.push(line("queue", thrown_out(drop, trip), Source::Kernel));
+    } else if let Some(trip) = trip {
         lines.push(line("queue", trip_words(trip), Source::Kernel));
     } else if netfilter::after_queue(drop) {
         lines.push(line(

@@ -164,14 +164,7 @@ pub(super) fn queue_name(trip: Option<&QueueTrip>) -> String {
 }
 
 pub(super) fn trip_words(trip: &QueueTrip) -> String {
-    let at = trip.hook.map_or("?", |hook| hook.name());
-    let queued = match &trip.queued {
-        Some(q) => format!(
-            "queued at hook {at} to queue {} with mark {:#x}",
-            q.queue, q.mark
-        ),
-        None => format!("queued at hook {at} (when, and with which mark, was not seen)"),
-    };
+    let queued = queued(trip);
     match &trip.back {
         Some(b) => format!(
             "{queued}, given back by {}[{}] with verdict {} and mark {:#x}",
@@ -182,4 +175,25 @@ pub(super) fn trip_words(trip: &QueueTrip) -> String {
         ),
         None => queued,
     }
+}
+
+fn queued(trip: &QueueTrip) -> String {
+    let at = trip.hook.map_or("?", |hook| hook.name());
+    match &trip.queued {
+        Some(q) => format!(
+            "queued at hook {at} to queue {} with mark {:#x}",
+            q.queue, q.mark
+        ),
+        None => format!("queued at hook {at} (when, and with which mark, was not seen)"),
+    }
+}
+
+/// The way of a packet that its queue lost: the task at hand is the one that did away with the queue or the device, if
+/// not a worker of the kernel's.
+pub(super) fn thrown_out(drop: &Drop, trip: Option<&QueueTrip>) -> String {
+    let queued = trip.map_or_else(
+        || "queued (when, and with which mark, was not seen)".to_owned(),
+        queued,
+    );
+    format!("{queued}, thrown out while {} ran", holder(drop, trip))
 }

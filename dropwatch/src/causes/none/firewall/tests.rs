@@ -161,6 +161,9 @@ fn a_program_that_went_away_gave_no_verdict() {
     let gone = returned(0, &down, false);
     assert_eq!(gone.kind, Some(PlainKind::QueueGone));
     assert!(gone.what.contains("No program gave a verdict"));
+    let way = &gone.lines[0].text;
+    assert!(way.ends_with("thrown out while inspector[7] ran"), "{way}");
+    assert!(!way.contains("verdict"), "{way}");
     let likely = returned(0, &[], false);
     assert_eq!(likely.kind, Some(PlainKind::QueueGone));
     assert!(likely.what.contains("most likely"), "{}", likely.what);
