@@ -6,7 +6,10 @@ use super::routes::RouteFacts;
 use crate::{
     facts::ruleset::Family as RuleFamily,
     judge::{Answer, Family, Key, PlainKind},
-    model::{anchor::Drop, explanation::Explanation, hook::Hook, proto::Proto},
+    model::{
+        anchor::Drop, explanation::Explanation, hook::Hook, packet::Packet, proto::Proto,
+        tcp_flags::TcpFlags,
+    },
     reasons::Class,
 };
 
@@ -181,12 +184,15 @@ impl To {
         let Some(packet) = &drop.packet else {
             return Self::Device(dev());
         };
+        // Where several checks look alike, the layer that made them tells what its packets differ by.
+        let open = matches!(class, None | Some(Class::Unknown));
+        let layer = drop.location.symbol.as_deref().unwrap_or_default();
+        let is_of = |layers: &[&str]| open && layers.iter().any(|one| layer.starts_with(one));
         match class {
-            Some(Class::Socket | Class::Tcp) => Self::Socket {
-                proto: packet.proto,
-                dst: packet.dst,
-                port: packet.dport.filter(|_| packet.icmp_type.is_none()),
-            },
+            Some(Class::Socket | Class::Tcp) => Self::socket(packet),
+            _ if is_of(&["udp", "__udp"]) => Self::socket(packet),
+            // Segments of connections go to ports of clients as well, of which each has its own.
+            _ if is_of(&["tcp_"]) && opens(packet) => Self::socket(packet),
             // What is missing is what handles the protocol.
             _ if matches!(
                 drop.reason.name.as_deref(),
@@ -198,11 +204,30 @@ impl To {
                     dev: dev(),
                 }
             }
-            Some(Class::Routing | Class::Neighbour) => Self::Host {
-                dst: packet.dst,
-                dev: dev(),
-            },
+            Some(Class::Routing | Class::Neighbour) => Self::host(packet, dev()),
+            _ if is_of(&["ip_forward", "ip6_forward"]) => Self::host(packet, dev()),
             _ => Self::Device(dev()),
         }
     }
+
+    fn socket(packet: &Packet) -> Self {
+        Self::Socket {
+            proto: packet.proto,
+            dst: packet.dst,
+            port: packet.dport.filter(|_| packet.icmp_type.is_none()),
+        }
+    }
+
+    fn host(packet: &Packet, dev: Option<String>) -> Self {
+        Self::Host {
+            dst: packet.dst,
+            dev,
+        }
+    }
+}
+
+/// Whether somebody wants to connect by it.
+fn opens(packet: &Packet) -> bool {
+    let flags = packet.tcp_flags.unwrap_or(TcpFlags(0));
+    flags.has(TcpFlags::SYN) && !flags.has(TcpFlags::ACK)
 }

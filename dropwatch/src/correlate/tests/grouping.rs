@@ -1,5 +1,7 @@
 //! Which drops are one case, what it counts, and what happens when there are more than can be kept apart.
 
+use std::net::Ipv4Addr;
+
 use super::*;
 use crate::{
     correlate::cases,
@@ -177,6 +179,43 @@ fn sockets_differ_by_port_and_a_scan_is_summed_up() {
     let rest = tallies.last().expect("the rest");
     assert_eq!(rest.numbers.total, 1_000 - cases::MOST_OF_FAMILY as u64);
     assert!(rest.other_flows > 0);
+}
+
+/// Where the kernel does not say which check it was, what went to two ports or hosts is not one case all the same.
+#[test]
+fn destinations_are_told_apart_without_a_reason_too() {
+    let destinations = |reason: Option<&str>, place: &str, proto: &str, flags: Option<&str>| {
+        let mut engine = modern();
+        let mut titles = Vec::new();
+        for n in 1..=2 {
+            let mut drop = drop_at(SECOND, "NOT_SPECIFIED", None);
+            drop.reason.name = reason.map(str::to_owned);
+            drop.location.symbol = Some(place.into());
+            let packet = drop.packet.as_mut().expect("a packet");
+            packet.proto = proto.parse().expect("a protocol");
+            packet.tcp_flags = flags.map(|flags| flags.parse().expect("flags"));
+            packet.dst = Ipv4Addr::new(10, 0, 1, n).into();
+            packet.dport = Some(n.into());
+            let reports = told(&mut engine, drop);
+            titles.extend(reports.into_iter().map(|t| t.explanation.title));
+        }
+        titles.dedup();
+        titles.len()
+    };
+    let silent = Some("NOT_SPECIFIED");
+    for (reason, place, proto, flags) in [
+        (silent, "__udp4_lib_rcv", "UDP", None),
+        (silent, "udp_rcv", "UDP", None),
+        (None, "tcp_v4_rcv", "TCP", Some("SYN")),
+        (None, "__udp4_lib_rcv", "UDP", None),
+        (None, "ip_forward", "UDP", None),
+    ] {
+        let cases = destinations(reason, place, proto, flags);
+        assert_eq!(cases, 2, "{reason:?} {place}");
+    }
+    // The ends of connections of a client, each from a port of its own.
+    let ends = destinations(silent, "tcp_v4_rcv", "TCP", Some("FIN,ACK"));
+    assert_eq!(ends, 1);
 }
 
 #[test]
