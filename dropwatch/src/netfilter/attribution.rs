@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use super::{
     Answer, Candidate, Candidates, NetfilterFacts, Packet, Passed, RuleFacts, Runner, element,
     hooks,
-    naming::describe,
+    naming::{describe, open_questions},
     place::{By, Place},
     suspects as suspects_of,
     suspects::passed_before,
@@ -248,6 +248,22 @@ impl<'a> Attribution<'a> {
     pub fn by_element(&self) -> String {
         let element = self.element.as_ref();
         element.map_or(String::new(), |element| format!(" ({element})"))
+    }
+
+    /// What was not evaluated, each in words: rules that were not read, and what those that may have done it ask for.
+    #[must_use]
+    pub fn open(&self) -> Vec<String> {
+        let mut all = self.not_evaluated.clone();
+        if self.certain().is_some() {
+            return all;
+        }
+        let shown = self.suspects.list.iter().take(MOST_SHOWN);
+        for question in shown.flat_map(open_questions) {
+            if !all.contains(&question) {
+                all.push(question);
+            }
+        }
+        all
     }
 
     /// What was not evaluated, in words.

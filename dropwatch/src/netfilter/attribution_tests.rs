@@ -232,6 +232,38 @@ fn what_was_not_looked_at_is_named() {
 }
 
 #[test]
+fn what_rules_ask_for_and_nobody_can_tell_is_named() {
+    let drop = dropped(HOOKS, &[HOOKS, "ip_local_deliver"]);
+    let set = legacy(
+        "*filter\n:INPUT ACCEPT [0:0]\n:A - [0:0]\n-A INPUT -m limit --limit 1/sec -j A\n-A A -p tcp -m connmark --mark 0x1 -j DROP\n\
+         -A INPUT -p tcp -m string --string xx --algo bm -j DROP\nCOMMIT\n",
+    );
+    let found = Attribution::of(&drop, &set, &modern()).expect("netfilter's");
+    let expected = [
+        "-m limit --limit 1/sec",
+        "the mark of its conntrack entry",
+        "-m string --string xx --algo bm",
+    ];
+    assert_eq!(found.open(), expected);
+    let of_set = json!({"match": {"op": "==", "left": {"payload": {"protocol": "tcp", "field": "dport"}}, "right": "@bad"}});
+    let other = json!({"match": {"op": "==", "left": {"meta": {"key": "skuid"}}, "right": 7}});
+    let base = Some(("filter", "input", 0, "accept"));
+    let drops = |handle, asks: &Value| rule("c", handle, json!([asks, {"drop": null}]));
+    let set = nft("ip", &[("c", base)], &[drops(4, &of_set), drops(5, &other)]);
+    let stack = ["nft_do_chain_ipv4", HOOKS, "ip_local_deliver"];
+    let found = Attribution::of(&dropped(NFT, &stack), &set, &modern()).expect("netfilter's");
+    let expected = [
+        "whether set @bad holds it",
+        "all that nft table ip t chain c handle 5 asks for",
+    ];
+    assert_eq!(found.open(), expected);
+    // Where there is no choice it was that one, whatever it asks for.
+    let set = nft("ip", &[("c", base)], &[drops(4, &of_set)]);
+    let found = Attribution::of(&dropped(NFT, &stack), &set, &modern()).expect("netfilter's");
+    assert_eq!(found.open(), [""; 0]);
+}
+
+#[test]
 fn a_healthy_rule_set_still_names_its_rule() {
     let set = legacy("*filter\n:INPUT ACCEPT [0:0]\n-A INPUT -p tcp --dport 80 -j DROP\nCOMMIT\n");
     let drop = dropped(HOOKS, &[HOOKS, "ip_local_deliver"]);

@@ -37,7 +37,7 @@ pub use facts::{NatRuleFacts, NetfilterFacts, RuleFacts, Runner};
 pub use find::{NatRule, destination_rule, queued_by, translated_by};
 pub use hooks::{hooks, other_queues, queue_numbers};
 pub use judge::judge;
-pub use naming::{describe, named};
+pub use naming::{describe, named, open_questions};
 pub use packet::{Packet, Passed};
 pub use place::{By, Place, after_queue};
 pub use refusal::{Gone, Refusal};

@@ -1,7 +1,7 @@
 //! How rules and policies are named.
 
 use super::candidates::Candidate;
-use crate::facts::ruleset::{Backend, Chain};
+use crate::facts::ruleset::{Backend, Chain, Test};
 
 /// A rule or policy with its place and text.
 #[must_use]
@@ -38,4 +38,29 @@ pub fn named(one: &Candidate<'_>) -> String {
         .handle
         .map_or(String::new(), |h| format!(" handle {h}"));
     format!("{chain}{number}{handle}")
+}
+
+/// What a rule, or one that leads to it, asks for and nobody can tell of the packet: each in words, behind "not evaluated: ".
+#[must_use]
+pub fn open_questions(one: &Candidate<'_>) -> Vec<String> {
+    let rules = one.path.iter().map(|step| step.rule).chain(one.rule);
+    let tests = rules.flat_map(|rule| &rule.matches).map(|one| &one.test);
+    let words = tests.filter_map(|test| match test {
+        Test::ConntrackMark(_) => Some("the mark of its conntrack entry".to_owned()),
+        Test::Other(text) if text.starts_with('-') => Some(text.clone()),
+        Test::Other(text) => Some(set_of(text).map_or_else(
+            || format!("all that {} asks for", named(one)),
+            |set| format!("whether set {set} holds it"),
+        )),
+        _ => None,
+    });
+    words.collect()
+}
+
+/// The named set in a condition of nft's, which is JSON.
+fn set_of(condition: &str) -> Option<&str> {
+    let (_, behind) = condition.split_once("\"@")?;
+    let (name, _) = behind.split_once('"')?;
+    let before = condition.len() - behind.len() - 1;
+    condition.get(before..=before + name.len())
 }

@@ -160,11 +160,10 @@ pub fn explain(drop: &Drop, view: &View<'_>) -> Option<Said> {
         Some(late) if !matches!(place.by, By::Queue | By::Segments) => format!("{what} {late}"),
         _ => what,
     };
-    let missing = attribution.not_evaluated.iter().map(String::as_str);
     // Only where its service has no real server is it known what IPVS does.
-    let by_ipvs = what.contains(ipvs::OPEN).then_some("IPVS");
+    let by_ipvs = what.contains(ipvs::OPEN).then(|| "IPVS".to_owned());
+    let missing = attribution.open().into_iter().chain(by_ipvs);
     let unknown = missing
-        .chain(by_ipvs)
         .map(|what| format!("not evaluated: {what}"))
         .collect();
     let mut lines = Vec::new();
