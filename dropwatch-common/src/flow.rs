@@ -33,6 +33,7 @@ pub struct Flow {
     pub tcp_flags: u8,
     /// TTL or hop limit at the drop.
     pub ttl: u8,
-    /// Zero.
-    pub pad: [u8; 2],
+    /// Length that the IP header gives, itself included, host byte order; 0 where it gives none (packets of more than 64 KiB)
+    /// or could not be read.
+    pub ip_len: u16,
 }

@@ -66,6 +66,7 @@ fn ipv4(header: *const u8, flow: &mut Flow) -> u32 {
     flow.l4 = ip.proto;
     flow.ttl = ip.ttl;
     flow.ip_id = u16::from_be_bytes(ip.id);
+    flow.ip_len = u16::from_be_bytes(ip.tot_len);
     flow.frag_offset = u16::from_be_bytes(ip.frags) & 0x1fff;
     flow.src[..4].copy_from_slice(&ip.src_addr);
     flow.dst[..4].copy_from_slice(&ip.dst_addr);
@@ -85,6 +86,10 @@ fn ipv6(header: *const u8, flow: &mut Flow) -> u32 {
     }
     flow.l3 = 6;
     flow.ttl = ip.hop_limit;
+    let payload = u16::from_be_bytes(ip.payload_len);
+    if payload != 0 {
+        flow.ip_len = payload.saturating_add(size_of::<Ipv6Hdr>() as u16);
+    }
     flow.src = ip.src_addr;
     flow.dst = ip.dst_addr;
     let mut protocol = ip.next_hdr;

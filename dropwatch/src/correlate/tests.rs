@@ -50,6 +50,7 @@ fn drop_at(time_ns: u64, reason: &str, check: Option<SourceCheck>) -> Box<Drop> 
         },
         mark: 0,
         len: 60,
+        ip_len: None,
         ethertype: 0x0800,
         packet: Some(Packet {
             l3: 4,

@@ -139,6 +139,7 @@ impl Decoder {
             location,
             mark: record.mark,
             len: record.skb_len,
+            ip_len: Some(record.flow.ip_len).filter(|len| *len != 0 && packet.is_some()),
             ethertype: record.ethertype,
             packet,
             task: Task {

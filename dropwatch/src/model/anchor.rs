@@ -78,8 +78,11 @@ pub struct Drop {
     pub location: Location,
     /// Packet mark.
     pub mark: u32,
-    /// Length in bytes at the drop.
+    /// Length in bytes of the buffer where it was dropped: headers may be taken off by then, or that of the frame be put before.
     pub len: u32,
+    /// Length in bytes that the IP header gives, the same wherever it is dropped; `None` in captures from before it was read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ip_len: Option<u16>,
     /// EtherType.
     pub ethertype: u16,
     /// IP headers, if it has any.
@@ -212,6 +215,7 @@ pub(crate) mod tests {
             },
             mark: 0,
             len: 0,
+            ip_len: None,
             ethertype: 0,
             packet: None,
             task: Task {

@@ -41,6 +41,7 @@ fn drop() -> Drop {
         },
         mark: u32::MAX,
         len: 0,
+        ip_len: None,
         ethertype: 0,
         packet: None,
         task: Task {

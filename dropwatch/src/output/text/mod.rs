@@ -54,7 +54,11 @@ impl<W: Write> Text<W> {
             mark => format!(", mark {mark:#x}"),
         };
         let netns = names.words(drop.netns);
-        let text = format!("{}, {} bytes{dev} in {netns}{mark}", what(drop), drop.len);
+        let text = format!(
+            "{}, {}{dev} in {netns}{mark}",
+            what(drop),
+            length(drop, " bytes")
+        );
         self.lines.item("packet", &text)
     }
 
@@ -88,7 +92,7 @@ impl<W: Write> Text<W> {
         self.lines.text(format_args!(
             "{time} {netns} {dev} {} len {}{mark} ",
             what(drop),
-            drop.len
+            length(drop, "")
         ))?;
         self.lines.styled(Style::Bold, drop.reason.text())?;
         self.lines.line(format_args!(" {}", drop.location.text()))
@@ -124,6 +128,16 @@ impl<W: Write> Text<W> {
             "{time} {netns} {}[{}] wrote {key}: {old} -> {new}",
             process.comm, process.pid
         ))
+    }
+}
+
+/// The packet's length: its own where the header tells it, then that of the buffer if that is another.
+fn length(drop: &Drop, unit: &str) -> String {
+    match drop.ip_len {
+        Some(own) if u32::from(own) != drop.len => {
+            format!("{own}{unit} ({} in the buffer)", drop.len)
+        }
+        _ => format!("{}{unit}", drop.len),
     }
 }
 
@@ -305,4 +319,23 @@ fn ipvs_reply(reply: &IpvsReply) -> String {
         c.client,
         c.real_server
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One packet has one length, wherever it was dropped.
+    #[test]
+    fn the_packets_own_length_comes_first() {
+        let mut drop = crate::model::anchor::tests::drop();
+        let mut at = |len, ip_len| {
+            (drop.len, drop.ip_len) = (len, ip_len);
+            length(&drop, " bytes")
+        };
+        assert_eq!(at(29, Some(29)), "29 bytes");
+        assert_eq!(at(9, Some(29)), "29 bytes (9 in the buffer)");
+        assert_eq!(at(43, Some(29)), "29 bytes (43 in the buffer)");
+        assert_eq!(at(9, None), "9 bytes");
+    }
 }
