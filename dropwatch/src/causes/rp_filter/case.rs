@@ -226,15 +226,22 @@ impl<'a> Case<'a> {
     pub(super) fn key(&self) -> Key {
         let effective = self.effective.as_ref();
         let one_device = !self.of_all_devices();
-        let by_source = matches!(self.kind, Kind::NoRoute | Kind::LocalRoute | Kind::Unknown);
+        // Without a way back `all` refuses whoever sends, on every device.
+        let by_source = match self.kind {
+            Kind::NoRoute => one_device,
+            Kind::LocalRoute | Kind::Unknown => true,
+            Kind::StrictMismatch | Kind::LooseNoAddress => false,
+        };
         Key::of(SameRefusal {
             kind: self.kind,
             values: effective.map(|e| (e.all, e.device)),
             device: one_device.then(|| self.dev.name.clone()),
-            back: self
-                .reverse
-                .as_ref()
-                .map(|route| (route.dev.clone().filter(|_| one_device), route.table)),
+            back: self.reverse.as_ref().map(|route| {
+                let dev = route.dev.clone().filter(|_| one_device);
+                // Blackholes and their like are told apart.
+                let kind = route.kind.clone().filter(|_| route.dev.is_none());
+                (dev, route.table, kind)
+            }),
             vrf: self.vrf.clone(),
             spoof_suspected: self.spoof_suspected,
             mark_helps: self.mark_helps,
@@ -312,8 +319,8 @@ struct SameRefusal {
     /// Of `all` and of the device.
     values: Option<(i32, i32)>,
     device: Option<String>,
-    /// Device and table of the route back.
-    back: Option<(Option<String>, Option<u32>)>,
+    /// Device and table of the route back; its kind, where it leads nowhere.
+    back: Option<(Option<String>, Option<u32>, Option<String>)>,
     vrf: Option<String>,
     spoof_suspected: bool,
     mark_helps: bool,

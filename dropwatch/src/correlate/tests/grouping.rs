@@ -218,6 +218,31 @@ fn destinations_are_told_apart_without_a_reason_too() {
     assert_eq!(ends, 1);
 }
 
+/// A source on each of three devices, and no route to any of them.
+#[test]
+fn a_setting_of_all_devices_is_one_case_whoever_has_no_route() {
+    let cases = |all, device| {
+        let mut engine = modern();
+        let mut keep = Vec::new();
+        for n in 1..=3 {
+            let mut check = refused(all, device, true).expect("a check");
+            check.lookup.as_mut().expect("a look-up").oif = 0;
+            let mut drop = drop_at(SECOND, "IP_RPFILTER", Some(check));
+            drop.packet.as_mut().expect("a packet").src = Ipv4Addr::new(10, 9, 0, n).into();
+            drop.dev = Some(Dev {
+                name: format!("lxc{n}"),
+                ifindex: n.into(),
+            });
+            keep.extend(told(&mut engine, drop));
+        }
+        let tallies = engine.tallies();
+        assert!(tallies.iter().all(|one| one.cause == Some("rp_filter")));
+        (keep.len(), tallies[0].devices.len())
+    };
+    assert_eq!(cases(1, 0), (1, 3));
+    assert_eq!(cases(0, 1), (3, 1), "each device has a setting of its own");
+}
+
 #[test]
 fn what_there_is_no_room_for_is_blamed_on_nobody() {
     let mut engine = engine();
