@@ -429,6 +429,39 @@ fn no_route_is_advised_that_a_local_one_hides() {
 }
 
 #[test]
+fn a_policy_rule_that_refuses_is_named() {
+    let refused = |reason, kind: &str, rule| {
+        let mut drop = drop_at(SECOND, reason, None);
+        drop.location.symbol = Some("ip_error".into());
+        let told = told_with(drop, |key| match key {
+            FactKey::Route { .. } => Some(Fact::Route(Route {
+                kind: kind.into(),
+                rule,
+                ..Route::default()
+            })),
+            _ => None,
+        });
+        (told.explanation.title, told.explanation.summary)
+    };
+    let (title, _) = refused("NOT_SPECIFIED", "blackhole", Some(100));
+    assert_eq!(title, "refused by a blackhole policy rule, of priority 100");
+    // This type ends as if there were no route.
+    let (title, summary) = refused("IP_INNOROUTES", "unreachable", Some(100));
+    assert_eq!(
+        title,
+        "refused by an unreachable policy rule, of priority 100"
+    );
+    assert!(summary.contains("network unreachable"), "{summary}");
+    let (title, _) = refused("NOT_SPECIFIED", "unreachable", Some(100));
+    assert!(
+        !title.contains("policy rule"),
+        "the kernel says otherwise: {title}"
+    );
+    let (title, _) = refused("NOT_SPECIFIED", "unreachable", None);
+    assert!(title.contains("which one is not known"), "{title}");
+}
+
+#[test]
 fn without_reasons_only_the_return_value_convicts() {
     let check = |verdict| {
         let returned = Some(Returned {

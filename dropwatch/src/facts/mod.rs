@@ -365,6 +365,9 @@ pub struct Route {
     /// Devices of all ways, where there are several (ECMP).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ways: Vec<String>,
+    /// Priority of the policy rule that refuses by itself, if it is known to be one and no route.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rule: Option<u32>,
 }
 
 /// Default routes.

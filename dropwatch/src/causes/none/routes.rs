@@ -44,7 +44,7 @@ pub struct RouteFacts {
     table: Option<u32>,
     /// Mark of the packet, with `none`.
     mark: Option<u32>,
-    /// The setting, with `forwarding_off`.
+    /// The setting, with `forwarding_off`; the policy rule that refuses by itself, as `ip rule 100`.
     key: Option<String>,
     /// Whether it is on for all, with `forwarding_off`.
     ip_forward: Option<bool>,
@@ -59,11 +59,11 @@ pub struct RouteFacts {
 #[cfg_attr(test, derive(schemars::JsonSchema), schemars(inline))]
 #[serde(rename_all = "snake_case")]
 pub enum RouteKind {
-    /// A route that drops silently.
+    /// A route or policy rule that drops silently.
     Blackhole,
-    /// A route that drops with "host unreachable".
+    /// A route that drops with "host unreachable", or a policy rule with "network unreachable".
     Unreachable,
-    /// A route that drops with "administratively prohibited".
+    /// A route or policy rule that drops with "administratively prohibited".
     Prohibit,
     /// There is no route.
     None,
@@ -158,6 +158,9 @@ fn refused(drop: &Drop, source: Ipv4Addr, to: Ipv4Addr, view: &View<'_>) -> Opti
     match (kernel, route.kind.as_str()) {
         (Some("forwarding_off") | None, _) if off => Some(forwarding_off(name, is_on("all"))),
         (Some("none") | None, "none" | "throw") => Some(no_route(drop)),
+        // A rule of this type ends as a missing route does (net/ipv4/fib_rules.c, `fib4_rule_action`).
+        (Some("none") | None, "unreachable") if route.rule.is_some() => Some(by_route(route)),
+        (Some("refused"), "unreachable") if route.rule.is_some() => None,
         (Some("refused") | None, "blackhole" | "unreachable" | "prohibit") => Some(by_route(route)),
         _ => None,
     }
@@ -224,9 +227,10 @@ fn by_route(route: &Route) -> Said {
         None => String::new(),
     };
     // A policy rule can refuse as well, and has no prefix.
-    let what = match &route.prefix {
-        Some(prefix) => format!("{kind} route, {prefix}{table}"),
-        None => format!("{kind} route or policy rule (which one is not known)"),
+    let what = match (&route.prefix, route.rule) {
+        (Some(prefix), _) => format!("{kind} route, {prefix}{table}"),
+        (None, Some(rule)) => format!("{kind} policy rule, of priority {rule}"),
+        (None, None) => format!("{kind} route or policy rule (which one is not known)"),
     };
     let (refusing, told) = match kind.as_str() {
         "blackhole" => (RouteKind::Blackhole, "without a word to the sender"),
@@ -234,12 +238,17 @@ fn by_route(route: &Route) -> Said {
             RouteKind::Prohibit,
             "and tells the sender by ICMP (administratively prohibited)",
         ),
+        _ if route.rule.is_some() => (
+            RouteKind::Unreachable,
+            "and tells the sender by ICMP (network unreachable)",
+        ),
         _ => (
             RouteKind::Unreachable,
             "and tells the sender by ICMP (host unreachable)",
         ),
     };
     let look = match (&route.prefix, route.table) {
+        _ if route.rule.is_some() => "`ip rule`".to_owned(),
         (Some(prefix), Some(table)) => {
             format!("`ip route show table {table} exact {prefix}`; who made it is shown as proto")
         }
@@ -249,12 +258,18 @@ fn by_route(route: &Route) -> Said {
     Said {
         title: format!("refused by {article} {what}"),
         what: format!(
-            "The destination is covered by {article} {what}: it drops the packet {told}. Somebody wanted it so."
+            "The {} is covered by {article} {what}: it drops the packet {told}. Somebody wanted it so.",
+            if route.rule.is_some() {
+                "packet"
+            } else {
+                "destination"
+            }
         ),
         look,
         facts: RouteFacts {
             prefix: route.prefix.clone(),
             table: route.table,
+            key: route.rule.map(|rule| format!("ip rule {rule}")),
             ..RouteFacts::of(refusing)
         },
         class: Class::Routing,

@@ -113,6 +113,7 @@ impl Entry {
             gateway: hop.and_then(|hop| hop.gateway),
             source: self.source,
             ways: Vec::new(),
+            rule: None,
         }
     }
 }
@@ -229,6 +230,7 @@ pub(super) mod tests {
             gateway: Some(Ipv4Addr::new(10, 1, 0, 254)),
             source: None,
             ways: Vec::new(),
+            rule: None,
         };
         assert_eq!(route, expected);
         for length in 0..message.len() {

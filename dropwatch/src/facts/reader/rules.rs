@@ -208,6 +208,7 @@ pub(super) fn look_up(netlink: &mut Netlink, rules: &[Rule], flow: &Flow) -> Res
                 let kind = super::lookup::kind_name(action);
                 return Ok(Route {
                     kind,
+                    rule: Some(rule.priority),
                     ..Route::default()
                 });
             }
