@@ -54,13 +54,13 @@ impl Target {
     pub fn drops_by_itself(&self, hook: Hook) -> Option<&'static str> {
         match self {
             // nf_nat_masquerade_ipv4 (net/netfilter/nf_nat_masquerade.c).
-            Self::Nat(nat) if nat.action == NatAction::Masquerade => {
-                Some("MASQUERADE drops by itself when it finds no address to use")
-            }
+            Self::Nat(nat) if nat.action == NatAction::Masquerade => Some(
+                "MASQUERADE drops by itself when it finds no address to use; SNAT to an address looks for none",
+            ),
             // nf_nat_redirect (net/netfilter/nf_nat_redirect.c): from this machine it goes to the loopback address.
-            Self::Nat(nat) if nat.action == NatAction::Redirect && hook != Hook::Output => {
-                Some("REDIRECT drops by itself when the device has no address of that IP version")
-            }
+            Self::Nat(nat) if nat.action == NatAction::Redirect && hook != Hook::Output => Some(
+                "REDIRECT drops by itself when the device has no address of that IP version; DNAT to an address asks for none",
+            ),
             // net/netfilter/xt_TPROXY.c.
             Self::Unknown(text) if text.contains("TPROXY") => {
                 Some("TPROXY drops by itself what no socket listens for")
