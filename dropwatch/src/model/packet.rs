@@ -77,7 +77,7 @@ impl Packet {
         // Echo request and reply carry an identifier; other ICMP types have no such thing.
         let echo = icmp && matches!(flow.icmp_type, 0 | 8 | 128 | 129);
         let ports = l4 && (!icmp || echo);
-        Some(Self {
+        let packet = Self {
             l3: flow.l3,
             proto,
             src: address(flow.l3, flow.src),
@@ -90,6 +90,11 @@ impl Packet {
             icmp_code: (l4 && icmp).then_some(flow.icmp_code),
             ttl: flow.ttl,
             id: (flow.l3 == 4).then_some(flow.ip_id),
+        };
+        // Larger ones than the header can say (0) have all of it.
+        Some(match u32::from(flow.ip_len) {
+            0 => packet,
+            len => packet.within_ip(len),
         })
     }
 }
@@ -108,17 +113,35 @@ impl Packet {
         }
     }
 
-    /// Without what lies beyond the end of a buffer that begins with the TCP header, as at TCP's entrance.
+    /// Without what lies beyond the end of a buffer of `len` bytes, freed in a function (`symbol`) that shows where it
+    /// begins: IP's entrance and TCP's.
     #[must_use]
-    pub fn within(mut self, symbol: Option<&str>, len: u32) -> Self {
+    pub fn within(self, symbol: Option<&str>, len: u32) -> Self {
         let function = symbol.and_then(|symbol| symbol.split('.').next());
-        if matches!(function, Some("tcp_v4_rcv" | "tcp_v6_rcv")) {
-            if len < 4 {
-                (self.sport, self.dport) = (None, None);
-            }
-            if len < 20 {
-                (self.tcp_flags, self.tcp_seq) = (None, None);
-            }
+        match function {
+            Some("tcp_v4_rcv" | "tcp_v6_rcv") => self.within_transport(len),
+            Some("ip_rcv_core" | "ip_rcv" | "ip6_rcv_core" | "ipv6_rcv") => self.within_ip(len),
+            _ => self,
+        }
+    }
+
+    /// Of a packet that ends `len` bytes behind the beginning of its IP header, which may be longer than this.
+    fn within_ip(self, len: u32) -> Self {
+        let header = if self.l3 == 4 { 20 } else { 40 };
+        self.within_transport(len.saturating_sub(header))
+    }
+
+    /// Of a packet that ends `len` bytes behind the beginning of its transport header.
+    fn within_transport(mut self, len: u32) -> Self {
+        let ports = if self.icmp_type.is_some() { 8 } else { 4 };
+        if len < ports {
+            (self.sport, self.dport) = (None, None);
+        }
+        if len < 2 {
+            (self.icmp_type, self.icmp_code) = (None, None);
+        }
+        if len < 20 {
+            (self.tcp_flags, self.tcp_seq) = (None, None);
         }
         self
     }
@@ -238,6 +261,35 @@ mod tests {
         // What a UDP socket gets is behind the header.
         assert!(packet.fits(Some("udp_queue_rcv_one_skb"), 9));
         assert!(packet.fits(None, 9));
+    }
+
+    #[test]
+    fn transport_headers_end_where_the_packet_does() {
+        let whole = |ip_len| Flow {
+            ip_len,
+            tcp_flags: 2,
+            ..flow(6)
+        };
+        let read = |flow: &Flow| Packet::from_flow(flow, L3 | L4).expect("IP");
+        let addresses = "TCP 10.0.0.113 -> 10.0.0.253";
+        assert_eq!(read(&whole(20)).to_string(), addresses);
+        let ports = read(&whole(24)).to_string();
+        assert_eq!(ports, "TCP 10.0.0.113:8080 -> 10.0.0.253:41000");
+        assert_eq!(read(&whole(40)).tcp_flags, Some(TcpFlags::SYN));
+        assert!(
+            read(&whole(0)).sport.is_some(),
+            "more than the header can say"
+        );
+        // Cut off on the way, so that the header says more than there is.
+        let cut = read(&whole(40)).within(Some("ip_rcv_core.isra.0"), 20);
+        assert_eq!(cut.to_string(), addresses);
+        let echo = Flow {
+            icmp_type: 8,
+            ..whole(20)
+        };
+        let nothing = Packet::from_flow(&Flow { l4: 1, ..echo }, L3 | L4).expect("IP");
+        assert_eq!(nothing.to_string(), "ICMP 10.0.0.113 -> 10.0.0.253");
+        assert_eq!(nothing.icmp_type, None);
     }
 
     #[test]
