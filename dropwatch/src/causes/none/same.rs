@@ -206,6 +206,8 @@ impl To {
             }
             Some(Class::Routing | Class::Neighbour) => Self::host(packet, dev()),
             _ if is_of(&["ip_forward", "ip6_forward"]) => Self::host(packet, dev()),
+            // A group is joined, or it is not.
+            _ if layer.starts_with("ip6_mc_input") => Self::host(packet, dev()),
             _ => Self::Device(dev()),
         }
     }

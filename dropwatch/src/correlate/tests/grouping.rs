@@ -209,6 +209,7 @@ fn destinations_are_told_apart_without_a_reason_too() {
         (None, "tcp_v4_rcv", "TCP", Some("SYN")),
         (None, "__udp4_lib_rcv", "UDP", None),
         (None, "ip_forward", "UDP", None),
+        (silent, "ip6_mc_input", "UDP", None),
     ] {
         let cases = destinations(reason, place, proto, flags);
         assert_eq!(cases, 2, "{reason:?} {place}");

@@ -137,6 +137,14 @@ pub(super) const THINGS: &[Thing] = &[
         "Nothing.",
     ),
     known(
+        &[(SILENT, "ip6_mc_input")],
+        v6,
+        Normal,
+        "Multicast to a group that nobody on this host has joined on the device. This is normal where others on the network are meant; a \
+         program that should get it has to join on this very device.",
+        "`ip -6 maddr show[ dev {dev}]` lists the groups that are joined.",
+    ),
+    known(
         &[(SILENT, "arp_process"), (SILENT, "arp_rcv")],
         always,
         Unknown,
