@@ -2,7 +2,10 @@
 
 use super::{ANYWHERE, SILENT, Thing, always, flag, icmp, known, packet, to_many, without_reasons};
 use crate::model::{proto::Proto, tcp_flags::TcpFlags};
-use crate::reasons::Class::{Normal, Socket, Unknown};
+use crate::reasons::Class::{Malformed, Normal, Socket, Unknown};
+
+/// Of a UDP header.
+const HEADER_BYTES: u32 = 8;
 
 const CLOSED_UDP: &str = "No UDP socket in the packet's network namespace takes it: either none is bound to this port and address, or one is but \
      connected to another peer or bound to another device or VRF: not evaluated. For a packet to one host the kernel answers with \
@@ -55,6 +58,19 @@ pub(super) const THINGS: &[Thing] = &[
         Socket,
         CLOSED_UDP,
         LISTENERS,
+    ),
+    // UDP takes its own header off for a socket only.
+    known(
+        &[
+            (SILENT, "__udp4_lib_rcv"),
+            (SILENT, "__udp6_lib_rcv"),
+            (SILENT, "udp_rcv"),
+            (SILENT, "udpv6_rcv"),
+        ],
+        |drop| drop.len < HEADER_BYTES,
+        Malformed,
+        "The packet is too short to hold a UDP header.",
+        "`tcpdump -vv -e -nn -i {dev|any}[ host {src}]`; `nstat -az UdpInErrors`.",
     ),
     known(
         &[
