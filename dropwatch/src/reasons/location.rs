@@ -180,8 +180,8 @@ pub(super) const EXACT: &[(&str, Class, &str)] = &[
     ),
     (
         "ping_rcv",
-        Class::Normal,
-        "No ping socket waits for this echo reply; this is usually no fault.",
+        Class::Unknown,
+        "No ICMP datagram socket took this echo reply, which is often normal: raw sockets get copies of their own.",
     ),
     (
         "raw_rcv",

@@ -168,9 +168,8 @@ pub const SCENARIOS: &[Scenario] = &[
                     act: ping,
                     packet: |packet| packet["icmp_type"] == 0 && packet["sport"] == ECHO_ID,
                     reasons: &["NO_SOCKET", "NOT_SPECIFIED"],
-                    says: &["aw sockets", "copies"],
+                    says: &["aw sockets", "copies", "ften normal"],
                     never: &["service", "handshake"],
-                    normal: true,
                     ..SENDING
                 },
             )

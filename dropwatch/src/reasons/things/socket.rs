@@ -9,7 +9,7 @@ const HEADER_BYTES: u32 = 8;
 
 const CLOSED_UDP: &str = "No UDP socket in the packet's network namespace takes it: either none is bound to this port and address, or one is but \
      connected to another peer or bound to another device or VRF: not evaluated. For a packet to one host the kernel answers with \
-     ICMP (port unreachable).";
+     ICMP (port unreachable), as often as its rate limit allows.";
 const LISTENERS: &str = "`ss -uanp[ sport = :{dport}]` in this namespace (local and peer address, %device); for a VRF `sysctl net.ipv4.udp_l3mdev_accept`.";
 
 pub(super) const THINGS: &[Thing] = &[
@@ -22,18 +22,19 @@ pub(super) const THINGS: &[Thing] = &[
             (SILENT, "ping_rcv"),
         ],
         |drop| icmp(drop, 0, 129),
-        Normal,
-        "An echo reply (an answer to a ping) that no ICMP datagram socket waits for. Raw sockets, which most ping programs use, get \
-         copies of their own before: an answered ping ends so, and so does an answer that nobody asked for. Nothing that a socket \
-         waited for is lost.",
-        "Nothing; `ss -wanp` lists raw sockets.",
+        Unknown,
+        "An echo reply (an answer to a ping) that no ICMP datagram socket took. Often normal: raw sockets, which most ping programs use, \
+         get copies of their own before, so an answered ping ends here. But a socket that is bound to another device or VRF than the \
+         answer came in by (ping -I) gets neither: not evaluated.",
+        "Nothing, unless a ping misses its answers: `ss -wanp` lists raw sockets (%device).",
     ),
     known(
         &[(SILENT, "icmp_rcv")],
         |drop| icmp(drop, 0, 129),
         Unknown,
-        "An echo reply (an answer to a ping) that no ICMP datagram socket waits for, or whose checksum does not fit: not evaluated. \
-         Often normal: raw sockets, which most ping programs use, get copies of their own before, and an answered ping ends so.",
+        "An echo reply (an answer to a ping) that no ICMP datagram socket took (none waits, or it is bound to another device or VRF), or \
+         whose checksum does not fit: not evaluated. Often normal: raw sockets, which most ping programs use, get copies of their own \
+         before, and an answered ping ends so.",
         "`nstat -az | grep -E 'IcmpInErrors|IcmpInCsumErrors'`.",
     ),
     known(
@@ -44,8 +45,9 @@ pub(super) const THINGS: &[Thing] = &[
         ],
         always,
         Socket,
-        "No socket waits for this ICMP message. Copies for raw sockets are made before and are not affected.",
-        "`tcpdump -vv -nn -i {dev|any} icmp or icmp6` and `ss -wanp`.",
+        "No socket took this ICMP message: either none waits for it, or the one that does is bound to another device or VRF: not \
+         evaluated. Copies for raw sockets are made before.",
+        "`tcpdump -vv -nn -i {dev|any} icmp or icmp6` and `ss -wanp` (%device).",
     ),
     known(
         &[
@@ -93,8 +95,8 @@ pub(super) const THINGS: &[Thing] = &[
         without_reasons,
         Socket,
         "The datagram reached UDP and was refused: either no UDP socket takes it (none is bound to this port and address, or it is \
-         connected to another peer or bound to another device or VRF), or its checksum does not fit, or an IPsec policy refused it: \
-         not evaluated.",
+         connected to another peer or bound to another device or VRF), or its length or checksum does not fit, or an IPsec policy \
+         refused it: not evaluated.",
         "`ss -uanp[ sport = :{dport}]`, `nstat -az | grep -E 'UdpNoPorts|InCsumErrors'`, `ip xfrm policy`.",
     ),
     known(

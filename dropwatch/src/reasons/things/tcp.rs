@@ -12,6 +12,9 @@ const SILENT_DO_RCV: &[(&str, &str)] = &[(SILENT, "tcp_v4_do_rcv"), (SILENT, "tc
 const HEADER_BYTES: u32 = 20;
 const COUNTERS: &str = "`ss -tanp[ dst {src}]` (TIME-WAIT, SYN-RECV) and `nstat -az | grep -E 'ListenOverflows|ListenDrops|TimeWait|TW'`.";
 
+const COUNTERS_OR_MAC: &str = "`ss -tanp[ dst {src}]` (TIME-WAIT, SYN-RECV), `nstat -az | grep -E 'ListenOverflows|ListenDrops|TimeWait|TW'`, \
+     `tcpdump -e -vv -nn -i {dev|any}[ host {src}]` (destination MAC, lengths).";
+
 pub(super) const THINGS: &[Thing] = &[
     known(
         NOBODY,
@@ -26,17 +29,19 @@ pub(super) const THINGS: &[Thing] = &[
         |drop| flag(drop, TcpFlags::SYN) && !flag(drop, TcpFlags::ACK),
         Socket,
         "Somebody wants to connect, and no TCP socket in the packet's network namespace listens for it: either none has this port, or \
-         it is bound to another address, device or VRF: not evaluated. The kernel answers with a RST.",
+         it is bound to another address, device or VRF: not evaluated. The kernel answers with a RST, unless an IPsec policy forbids the \
+         packet.",
         LISTENERS,
     ),
     known(
         NOBODY,
         always,
         Socket,
-        "A segment of a connection that this host does not have: either it ended or was aborted here before (a late segment, a \
-         restart), or it was never this host's (addresses or ports were changed on the way): not evaluated. The kernel answers with a \
-         RST.",
-        "`ss -tanp[ dst {src}]` for what there is and `conntrack -L -p tcp[ -s {src}]` for translations; `nstat -az TcpOutRsts`.",
+        "A segment of a connection for which no TCP socket was found: either it ended or was aborted here before (a late segment, a \
+         restart), or it was never this host's (addresses or ports were changed on the way), or its socket is bound to another device or \
+         VRF than the packet came in by (another way back than out): not evaluated. The kernel answers with a RST, unless an IPsec \
+         policy forbids the packet.",
+        "`ss -tanp[ dst {src}]` for what there is (%device) and `conntrack -L -p tcp[ -s {src}]` for translations; `nstat -az TcpOutRsts`.",
     ),
     known(
         SILENT_RCV,
@@ -50,7 +55,8 @@ pub(super) const THINGS: &[Thing] = &[
         |drop| without_reasons(drop) && flag(drop, TcpFlags::SYN) && !flag(drop, TcpFlags::ACK),
         Unknown,
         "Somebody wants to connect: either no TCP socket here listens for it (the port, or its address, device or VRF), or the SYN was \
-         repeated while its handshake goes on (often normal), or a check came first (checksum, filter, IPsec, TTL): not evaluated.",
+         repeated while its handshake goes on (often normal), or a check came first (length, checksum, filter, IPsec, TTL, a broadcast \
+         or multicast MAC address): not evaluated.",
         LISTENERS,
     ),
     known(
@@ -58,8 +64,8 @@ pub(super) const THINGS: &[Thing] = &[
         without_reasons,
         Unknown,
         "Either the segment belongs to no connection here, or to one that is closed already (TIME_WAIT: often normal; data for FIN_WAIT2 \
-         is answered with a RST and lost), or to a handshake that cannot be finished (an accept queue without room), or a check came first (checksum, filter, IPsec, TTL): not \
-         evaluated.",
+         is answered with a RST and lost), or to a handshake that cannot be finished (an accept queue without room), or a check came \
+         first (length, checksum, filter, IPsec, TTL, a broadcast or multicast MAC address): not evaluated.",
         COUNTERS,
     ),
     known(
@@ -75,8 +81,8 @@ pub(super) const THINGS: &[Thing] = &[
         |drop| flag(drop, TcpFlags::FIN),
         Unknown,
         "Often normal: the FIN of a peer whose connection this end has closed first (TIME_WAIT) is acknowledged and freed here, and a \
-         repeated one too. A handshake that cannot be finished (accept queue without room, before 6.14) and a frame for another MAC address \
-         end here too: not evaluated.",
+         repeated one too. A handshake that cannot be finished (accept queue without room, before 6.14), a frame to a broadcast or \
+         multicast MAC address and a segment shorter than its header says end here too: not evaluated.",
         COUNTERS,
     ),
     known(
@@ -84,18 +90,19 @@ pub(super) const THINGS: &[Thing] = &[
         |drop| flag(drop, TcpFlags::SYN) && !flag(drop, TcpFlags::ACK),
         Unknown,
         "Often normal: a SYN that is repeated while its handshake goes on is freed here, and answered again. One that does not fit a \
-         connection in TIME_WAIT, and a frame for another MAC address, end here too: not evaluated.",
-        COUNTERS,
+         connection in TIME_WAIT, one in a frame to a broadcast or multicast MAC address (TCP takes none of these), and one that is \
+         shorter than its header says end here too, without an answer: not evaluated.",
+        COUNTERS_OR_MAC,
     ),
     known(
         SILENT_RCV,
         always,
         Unknown,
         "Either a late segment of a connection that both ends have closed (TIME_WAIT), which is acknowledged and often normal; or data for \
-         one that only this end has closed (FIN_WAIT2), which nobody will read: it is answered with a RST and lost; or the last \
-         step of a handshake that cannot be finished because the accept queue has no room (before 6.14) or that does not fit; or a frame \
-         for another MAC address: not evaluated.",
-        COUNTERS,
+         one that only this end has closed (FIN_WAIT2), which is answered with a RST and lost; or the last step of a handshake that does \
+         not fit, or for which the accept queue has no room (before 6.14); or a frame to a broadcast or multicast MAC address, or a \
+         segment shorter than its header says: not evaluated.",
+        COUNTERS_OR_MAC,
     ),
     known(
         &[
@@ -104,8 +111,8 @@ pub(super) const THINGS: &[Thing] = &[
         ],
         |drop| flag(drop, TcpFlags::ACK) && !flag(drop, TcpFlags::SYN),
         Tcp,
-        "An ACK came to a listening socket for which no handshake is under way: either a segment of a connection that is no longer \
-         known, or the end of a handshake by SYN cookie that was too late or does not fit: not evaluated. It is answered with a RST.",
+        "An ACK came to a listening socket for which no handshake is under way: either a segment of a connection that this host does not \
+         know (any more), or whose socket is bound to another device or VRF; or the end of a handshake by SYN cookie that was too late or does not fit: not evaluated. It is answered with a RST.",
         "`nstat -az | grep -E 'Syncookies'` and `tcpdump -nn -i {dev|any}[ host {src}]`.",
     ),
     known(
