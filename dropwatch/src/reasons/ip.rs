@@ -137,8 +137,8 @@ pub(super) const TABLE: &[ReasonText] = &[
     text(
         "IP_NOPROTO",
         Config,
-        "Nothing in the packet's network namespace handles this IP protocol, and no raw socket took a copy.",
-        "`tcpdump -nn -i {dev|any} 'proto {proto}'`; a tunnel or SCTP needs its module (`lsmod`), and a program needs a raw socket (`ss -wnp`).",
+        "The kernel has nothing for this IP protocol here, and no raw socket took a copy: either there is none for it, or its address or device is another, or its receive buffer is full: not evaluated.",
+        "`tcpdump -nn -i {dev|any} 'proto {proto}'`; a tunnel or SCTP needs its module (`lsmod`), a program (OSPF, VRRP) a raw socket: `ss -wanmp` (rmem against rb, drops in d).",
     ),
     text(
         "IP_OUTNOROUTES",
@@ -203,8 +203,8 @@ pub(super) const TABLE: &[ReasonText] = &[
     text(
         "PKT_TOO_SMALL",
         Malformed,
-        "The packet is shorter than its headers say.",
-        "`tcpdump -vv -nn -i {dev|any}` shows the lengths.",
+        "The packet is too short for the header that should be there, or a length in a header does not fit: more than there is, or less than that header itself takes.",
+        "`tcpdump -vv -e -nn -i {dev|any}[ host {src}]` shows the lengths.",
     ),
     text(
         "UNICAST_IN_L2_MULTICAST",

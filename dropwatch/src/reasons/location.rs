@@ -51,7 +51,7 @@ pub(super) const EXACT: &[(&str, Class, &str)] = &[
     (
         "ip6_mc_input",
         Class::Normal,
-        "Multicast that nobody on this host has joined, which is usual and no fault; see `ip -6 maddr`.",
+        "Multicast to a group that nobody on this host has joined on the device: normal where others on the link are meant; see `ip -6 maddr show[ dev {dev}]`.",
     ),
     (
         "ip6_pkt_discard",

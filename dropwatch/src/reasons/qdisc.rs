@@ -98,13 +98,13 @@ pub(super) const TABLE: &[ReasonText] = &[
     text(
         "TC_EGRESS",
         Program,
-        "A traffic control filter or eBPF program on the device's way out dropped the packet.",
+        "A traffic control filter or eBPF program on the device's way out dropped the packet, or an action of it (police, redirect) could not do its work.",
         "`tc -s filter show dev {dev} egress` and `bpftool net show[ dev {dev}]`; Cilium and other networks work there.",
     ),
     text(
         "TC_INGRESS",
         Program,
-        "A traffic control filter or eBPF program on the device's way in dropped the packet.",
+        "A traffic control filter or eBPF program on the device's way in dropped the packet, or an action of it (police, redirect) could not do its work.",
         "`tc -s filter show dev {dev} ingress` and `bpftool net show[ dev {dev}]`; Cilium and other networks work there.",
     ),
     text(

@@ -49,9 +49,9 @@ pub(super) const THINGS: &[Thing] = &[
         always,
         Device,
         "A bridge did not pass the frame on: either the port's state allows no forwarding (spanning tree, port or bridge down), or the \
-         port is locked and does not know the source, or no port may have the frame (flooding off, isolated ports), or the bridge's own \
-         options refuse it: not evaluated.",
-        "`bridge -d link` (state, locked, flood, isolated), `bridge fdb show[ dev {dev}]`, `bridge vlan`.",
+         port is locked and does not know the source, or the frame would go back to where it came from (hairpin off), or the port that \
+         it belongs to may not have it (state, isolated, flooding off), or the bridge's own options refuse it: not evaluated.",
+        "`bridge -d link` (state, locked, flood, isolated, hairpin), `bridge fdb` (which port has the destination MAC?), `bridge vlan`.",
     ),
     known(
         &[

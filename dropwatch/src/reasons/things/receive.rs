@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::{SILENT, Thing, always, known, packet, to_group, v4, v6};
+use super::{SILENT, Thing, always, known, packet, to_group, v4, v6, without_reasons};
 use crate::{
     model::{anchor::Drop, proto::Proto},
     reasons::Class::{Device, Malformed, Normal, Program, Unknown},
@@ -48,12 +48,35 @@ pub(super) const THINGS: &[Thing] = &[
         "`tcpdump -e -nn -xx -i {dev|any} 'less 54'` shows it and the sender's MAC address.",
     ),
     known(
+        &[("IP_INHDR", "ip_rcv_core")],
+        always,
+        Malformed,
+        "The IPv4 header is none: either its version is not 4, or it is shorter than 20 bytes or longer than the packet, or the length \
+         of the whole packet that stands in it is less than its own: not evaluated.",
+        "`tcpdump -vv -e -nn -xx -i {dev|any}` shows it and the sender's MAC address; `nstat -az IpInHdrErrors`.",
+    ),
+    known(
+        &[("UNHANDLED_PROTO", "ip6_rcv_core")],
+        always,
+        Malformed,
+        "The frame says that it holds an IPv6 packet, but the version in its header is not 6.",
+        "`tcpdump -e -nn -xx -i {dev|any} ip6` shows it and the sender's MAC address.",
+    ),
+    known(
         &[("IP_INHDR", "ip6_rcv_core"), (SILENT, "ip6_rcv_core")],
         |drop| packet(drop, |p| must_not_come(p.src, p.dst)),
         Malformed,
         "An IPv6 packet that must not come from a link: its source or destination is the loopback address, or its source is a multicast \
          group, or its destination a group that is never to leave a node (ff00::/16, ff01::/16). The kernel refuses such packets whatever is set.",
         "`tcpdump -e -nn -i {dev|any} ip6` shows the MAC address of who sends them; `nstat -az | grep -E 'Ip6InHdrErrors|Ip6InAddrErrors'`.",
+    ),
+    known(
+        &[(SILENT, "ip6_rcv_core")],
+        |drop| !without_reasons(drop),
+        Unknown,
+        "The device that the packet came in on has no IPv6 at all: either its MTU is below 1280, which IPv6 needs, or the device is just \
+         being removed, or IPv6 was not started on it; a lack of memory ends here too: not evaluated.",
+        "`ip link show[ dev {dev}]` (mtu) and `ip -6 addr show[ dev {dev}]`.",
     ),
     known(
         &[
@@ -100,17 +123,18 @@ pub(super) const THINGS: &[Thing] = &[
         &[(SILENT, "ip_rcv_finish_core"), (SILENT, "ip_rcv_finish")],
         group_of_the_link,
         Normal,
-        "Multicast of this network to a group that nobody on this host has joined on the device, so nobody here waits for it: this is \
-         normal (a switch floods such packets, neighbours report their groups).",
+        "Multicast of this network to a group that nobody on this host has joined on the device, or not for this source, so nobody here \
+         waits for it: this is normal (a switch floods such packets, neighbours report their groups).",
         "Nothing, unless a program should get it: `ip maddr show[ dev {dev}]` lists the groups that are joined.",
     ),
     known(
         &[(SILENT, "ip_rcv_finish_core"), (SILENT, "ip_rcv_finish")],
         to_group,
         Unknown,
-        "Multicast that was not let in. Often normal: nobody on this host has joined the group on this device. An IP option that is \
-         refused (source route), and on kernels before 6.14 a source that may not be, end here too: not evaluated.",
-        "`ip maddr show[ dev {dev}]`: is the group there? A program joins with IP_ADD_MEMBERSHIP, for one device.",
+        "Multicast that was not let in. Often normal: nobody on this host has joined the group on this device, or only for other \
+         sources. An IP option that is refused (source route), and on kernels before 6.14 a source that may not be, end here too: not \
+         evaluated.",
+        "`ip maddr show[ dev {dev}]`: is the group there? A program joins for one device; `cat /proc/net/mcfilter` lists the sources.",
     ),
     known(
         &[(SILENT, "ip_rcv_finish_core"), (SILENT, "ip_rcv_finish")],
@@ -153,6 +177,22 @@ pub(super) const THINGS: &[Thing] = &[
          lost by that.",
         "`tcpdump -vv -e -nn -i {dev|any} arp` and `sysctl net.ipv4.conf.{dev|all}.drop_gratuitous_arp \
          net.ipv4.conf.all.drop_gratuitous_arp`.",
+    ),
+    known(
+        &[(SILENT, "igmp_rcv")],
+        always,
+        Unknown,
+        "An IGMP message that this host has no use for. Often normal: neighbours report the groups that they join and leave, for \
+         routers. One that is malformed, or of an unknown type, ends here too: not evaluated.",
+        "`tcpdump -vv -e -nn -i {dev|any} igmp`.",
+    ),
+    known(
+        &[(SILENT, "icmpv6_rcv")],
+        |drop| super::icmp(drop, 8, 128),
+        Unknown,
+        "An echo request (ping) was not answered: either a setting says so (echo_ignore_all, for some destinations echo_ignore_multicast \
+         or echo_ignore_anycast), or the answer could not be sent (rate limit, no route back, memory): not evaluated.",
+        "`sysctl net.ipv6.icmp` and `nstat -az | grep Icmp6Out`.",
     ),
     known(
         &[(SILENT, "icmpv6_rcv"), (SILENT, "ndisc_rcv")],

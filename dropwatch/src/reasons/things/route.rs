@@ -18,7 +18,7 @@ pub(super) const THINGS: &[Thing] = &[
         no_hops_left,
         Routing,
         "The TTL (hop limit) ran out: the packet came with 1 and was to be forwarded, so it was dropped, and its sender is told by \
-         ICMP (time exceeded).",
+         ICMP (time exceeded), as often as the rate limit allows.",
         "`traceroute -n {dst}`: a loop shows as repeating hops; traceroute itself causes these drops.",
     ),
     known(
@@ -42,10 +42,11 @@ pub(super) const THINGS: &[Thing] = &[
         &[(SILENT, "ip6_forward")],
         always,
         Unknown,
-        "The IPv6 packet was to be forwarded, and refused: either forwarding is off, or its frame was sent to a broadcast, multicast \
-         or foreign MAC address, or source or destination may not leave their link, or a proxied neighbour is gone, or memory was \
-         short: not evaluated.",
-        "`sysctl net.ipv6.conf.all.forwarding net.ipv6.conf.{dev|all}.forwarding` and `nstat -az | grep Ip6`.",
+        "The IPv6 packet was to be forwarded, and refused: either an IPsec policy forbids it or demands protection that it does not have, \
+         or its frame was sent to a broadcast, multicast or foreign MAC address, or it came merged by LRO, or memory was short; before 6.0 \
+         also forwarding that is off, size, and addresses that may not leave their link: not evaluated.",
+        "`ip xfrm policy`, `cat /proc/net/xfrm_stat`, `tcpdump -e -nn -i {dev|any}[ host {dst}]` (destination MAC), \
+         `sysctl net.ipv6.conf.all.forwarding` and `nstat -az | grep Ip6`.",
     ),
     known(
         &[("IP_INADDRERRORS", "ip6_forward")],
@@ -102,7 +103,7 @@ pub(super) const THINGS: &[Thing] = &[
         always,
         Routing,
         "A route or policy rule of the type prohibit covers the destination: somebody wanted it so. The sender is told by ICMPv6 \
-         (administratively prohibited).",
+         (administratively prohibited), as often as the rate limit allows.",
         "`ip -6 route show table all type prohibit` and `ip -6 rule`.",
     ),
     known(
@@ -112,9 +113,9 @@ pub(super) const THINGS: &[Thing] = &[
         ],
         always,
         Routing,
-        "The packet cannot be routed: either no route fits its destination, or the route or policy rule that fits is of the type \
-         unreachable or prohibit (their ICMPv6 codes differ): not evaluated.",
-        ROUTE,
+        "The packet cannot be routed: either no route fits its destination, or the one that does is ignored because its link is down \
+         (ignore_routes_with_linkdown), or the route or policy rule that fits is of the type unreachable or prohibit: not evaluated.",
+        "`ip route get {dst}[ from {src} iif {iif}][ mark {mark}]`, `ip -6 rule` and `ip -6 route show table all` (linkdown, unreachable).",
     ),
     known(
         &[("IP_INNOROUTES", "ip_error")],
@@ -129,7 +130,8 @@ pub(super) const THINGS: &[Thing] = &[
         &[("IP_INNOROUTES", ANYWHERE), ("IP_OUTNOROUTES", ANYWHERE)],
         always,
         Routing,
-        "No route was found for the packet, or a route or policy rule that says that there is no way (unreachable, prohibit, throw): not evaluated.",
+        "No route that may be used was found for the packet: either there is none, or it is ignored because its link is down \
+         (ignore_routes_with_linkdown), or a route or policy rule says that there is no way (unreachable, prohibit, throw): not evaluated.",
         ROUTE,
     ),
     known(
@@ -182,6 +184,21 @@ pub(super) const THINGS: &[Thing] = &[
         "The next hop's MAC address is not known, and the packet could not wait for it: either too many others wait already, or the \
          entry is given up or just being removed: not evaluated.",
         "`ip[ {six}] neigh show[ dev {dev}]` (INCOMPLETE, FAILED), `sysctl net.{ip|ipv4}.neigh.{dev|default}.unres_qlen_bytes`.",
+    ),
+    known(
+        &[
+            ("QUEUE_PURGE", "neigh_destroy"),
+            ("QUEUE_PURGE", "neigh_flush_dev"),
+            ("QUEUE_PURGE", "neigh_flush_one"),
+            (SILENT, "neigh_destroy"),
+            (SILENT, "neigh_flush_dev"),
+            (SILENT, "neigh_flush_one"),
+        ],
+        always,
+        Neighbour,
+        "The packet waited for the MAC address of its next hop, and the neighbour entry was removed before an answer came: either the \
+         device went down or away, or the entry was deleted or given up: not evaluated.",
+        "`ip monitor link neigh`, `ip[ {six}] neigh show[ dev {dev}]`.",
     ),
     known(
         &[("FRAG_REASM_TIMEOUT", "inet_frag_rbtree_purge")],
