@@ -179,6 +179,14 @@ impl Same {
 }
 
 impl To {
+    fn socket(packet: &Packet) -> Self {
+        Self::Socket {
+            proto: packet.proto,
+            dst: packet.dst,
+            port: packet.dport.filter(|_| packet.icmp_type.is_none()),
+        }
+    }
+
     fn of(drop: &Drop, class: Option<Class>) -> Self {
         let dev = || drop.dev.as_ref().map(|dev| dev.name.clone());
         let Some(packet) = &drop.packet else {
@@ -188,35 +196,31 @@ impl To {
         let open = matches!(class, None | Some(Class::Unknown));
         let layer = drop.location.symbol.as_deref().unwrap_or_default();
         let is_of = |layers: &[&str]| open && layers.iter().any(|one| layer.starts_with(one));
+        let reason = drop.reason.name.as_deref();
         match class {
             Some(Class::Socket | Class::Tcp) => Self::socket(packet),
             _ if is_of(&["udp", "__udp"]) => Self::socket(packet),
             // Segments of connections go to ports of clients as well, of which each has its own.
             _ if is_of(&["tcp_"]) && opens(packet) => Self::socket(packet),
-            // What is missing is what handles the protocol.
+            // Whose buffer is full, whose filter it is: every socket is a case of its own.
             _ if matches!(
-                drop.reason.name.as_deref(),
-                Some("IP_NOPROTO" | "UNHANDLED_PROTO")
-            ) =>
+                reason,
+                Some("SOCKET_RCVBUFF" | "SOCKET_BACKLOG" | "SOCKET_FILTER")
+            ) && packet.dport.is_some() =>
             {
-                Self::Protocol {
-                    proto: packet.proto,
-                    dev: dev(),
-                }
+                Self::socket(packet)
             }
+            // What is missing is what handles the protocol. UNHANDLED_PROTO is said of types of frames, of options and
+            // of ICMP messages, never of the protocol that the packet carries.
+            _ if reason == Some("IP_NOPROTO") => Self::Protocol {
+                proto: packet.proto,
+                dev: dev(),
+            },
             Some(Class::Routing | Class::Neighbour) => Self::host(packet, dev()),
             _ if is_of(&["ip_forward", "ip6_forward"]) => Self::host(packet, dev()),
             // A group is joined, or it is not.
             _ if layer.starts_with("ip6_mc_input") => Self::host(packet, dev()),
             _ => Self::Device(dev()),
-        }
-    }
-
-    fn socket(packet: &Packet) -> Self {
-        Self::Socket {
-            proto: packet.proto,
-            dst: packet.dst,
-            port: packet.dport.filter(|_| packet.icmp_type.is_none()),
         }
     }
 

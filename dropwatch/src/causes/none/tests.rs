@@ -1,6 +1,9 @@
 //! Everyday drops, and what may be said of them: `ordinary.txt` has the table.
 
-use super::plain::{class, words};
+use super::{
+    plain::{class, words},
+    same::Same,
+};
 use crate::causes::source_check::may_be_martian;
 use crate::{
     facts::Netns,
@@ -151,4 +154,35 @@ fn impossible_sources_are_still_known() {
     assert!(martian("UDP 224.0.0.5 255.255.255.255"));
     assert!(!martian("UDP 0.0.0.0 255.255.255.255"));
     assert!(!martian("UDP 0.0.0.0 239.1.1.1"));
+}
+
+/// What a drop to this port has in common with others of its case.
+fn same(shown: &str, port: u16) -> Same {
+    let mut drop = drops(shown, "UDP 10.0.1.2 10.0.2.2").remove(0);
+    let packet = drop.packet.as_mut().expect("a packet");
+    packet.dport = Some(port);
+    Same::of(&drop, None, None, class(&drop), "")
+}
+
+#[test]
+fn two_sockets_are_two_cases() {
+    for reason in ["SOCKET_RCVBUFF", "SOCKET_BACKLOG", "SOCKET_FILTER"] {
+        let shown = format!("{reason}@udp_queue_rcv_one_skb");
+        let [one, other] = [7001, 7002].map(|port| same(&shown, port));
+        assert_ne!(one, other, "{reason}");
+        assert!(one.destination().ends_with("port 7001)"), "{reason}");
+    }
+}
+
+#[test]
+fn a_protocol_is_named_only_where_nothing_handles_it() {
+    let named = |shown: &str| same(shown, 7001).destination();
+    assert_eq!(named("IP_NOPROTO@ip_local_deliver_finish"), " (UDP)");
+    for place in [
+        "__netif_receive_skb_core",
+        "ip6_tlvopt_unknown",
+        "ip6_rcv_core",
+    ] {
+        assert_eq!(named(&format!("UNHANDLED_PROTO@{place}")), "", "{place}");
+    }
 }
