@@ -2,7 +2,7 @@
 
 use super::{SILENT, Thing, always, flag, known, without_reasons};
 use crate::model::tcp_flags::TcpFlags;
-use crate::reasons::Class::{Malformed, Normal, Resource, Socket, Tcp, Unknown};
+use crate::reasons::Class::{Malformed, Resource, Socket, Tcp, Unknown};
 
 const LISTENERS: &str = "`ss -tlnp[ sport = :{dport}]` in this namespace (address, %device); for a VRF `sysctl net.ipv4.tcp_l3mdev_accept`.";
 const NOBODY: &[(&str, &str)] = &[("NO_SOCKET", "tcp_v4_rcv"), ("NO_SOCKET", "tcp_v6_rcv")];
@@ -19,10 +19,12 @@ pub(super) const THINGS: &[Thing] = &[
     known(
         NOBODY,
         |drop| flag(drop, TcpFlags::RST),
-        Normal,
-        "A RST for a connection that this host does not have, or has no longer: it asks for nothing, is not answered, and nobody here \
-         waits for it.",
-        "Nothing by itself; `tcpdump -nn -i {dev|any}[ host {src}]` if there are many (scans, forged senders).",
+        Unknown,
+        "A RST that no TCP socket took. Often normal: the connection is not there, or no longer, and a RST asks for nothing and is not \
+         answered. But a socket that is bound to another device or VRF than the packet came in by does not get it either, and goes on \
+         waiting: not evaluated.",
+        "`ss -tanp[ dst {src}]` (%device) against the device; `tcpdump -nn -i {dev|any}[ host {src}]` if there are many (scans, forged \
+         senders).",
     ),
     known(
         NOBODY,
@@ -71,10 +73,11 @@ pub(super) const THINGS: &[Thing] = &[
     known(
         SILENT_RCV,
         |drop| flag(drop, TcpFlags::RST),
-        Normal,
-        "A RST for a handshake that was not finished, or for a connection in TIME_WAIT: it ends what is left of it, or is ignored; it \
-         is never answered, carries nothing, and is freed here.",
-        "Nothing by itself; `nstat -az | grep -E 'TcpEstabResets|TcpAttemptFails'`.",
+        Unknown,
+        "Often normal: a RST for a handshake that was not finished, or for a connection in TIME_WAIT, ends what is left of it or is \
+         ignored, and is freed here. One whose frame was sent to a broadcast or multicast MAC address, or that is shorter than its \
+         header says, ends here too, without any effect: not evaluated.",
+        "Nothing by itself; `tcpdump -e -nn -i {dev|any}[ host {src}]` (destination MAC), `nstat -az | grep -E 'TcpEstabResets|TcpAttemptFails'`.",
     ),
     known(
         SILENT_RCV,
