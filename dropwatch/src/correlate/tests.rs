@@ -462,6 +462,35 @@ fn a_policy_rule_that_refuses_is_named() {
 }
 
 #[test]
+fn a_route_that_refuses_is_overridden_only_after_a_question() {
+    let first = |kind: &str, prefix: &str| {
+        let check = SourceCheck {
+            lookup: None,
+            ..refused(0, 2, true).unwrap_or_default()
+        };
+        let drop = drop_at(SECOND, "IP_RPFILTER", Some(check));
+        let told = told_with(drop, |key| match key {
+            FactKey::Route { .. } => Some(Fact::Route(Route {
+                kind: kind.into(),
+                table: Some(254),
+                prefix: Some(prefix.into()),
+                ..Route::default()
+            })),
+            _ => None,
+        });
+        let first = told.explanation.fixes.into_iter().next();
+        first.expect("a change").title
+    };
+    for kind in ["blackhole", "prohibit", "unreachable"] {
+        let wanted = format!("If the {kind} route 10.0.0.0/24 is there to keep 10.0.0.113 out");
+        let title = first(kind, "10.0.0.0/24");
+        assert!(title.contains(&wanted), "{title}");
+    }
+    // What all have that have no other keeps nobody in particular out.
+    assert!(!first("unreachable", "0.0.0.0/0").contains("to keep"));
+}
+
+#[test]
 fn without_reasons_only_the_return_value_convicts() {
     let check = |verdict| {
         let returned = Some(Returned {

@@ -28,6 +28,12 @@ pub fn fixes(case: &Case<'_>) -> Vec<Fix> {
             ))),
         }
     }
+    if let Some(refusing) = refusing_route(case) {
+        fixes.push(right(format!(
+            "Decide first. If {refusing} is there to keep {} out: nothing, the filter does what the route is for",
+            case.source
+        )));
+    }
     match (&case.effective, case.kind) {
         // Without the values nothing can be said of what to set them to.
         (None, _) | (_, Kind::Unknown) => {
@@ -73,6 +79,20 @@ pub fn fixes(case: &Case<'_>) -> Vec<Fix> {
         first.primary = true;
     }
     fixes
+}
+
+/// The route back, if it is one that somebody made to refuse: together with the filter it keeps sources out as well as
+/// destinations (remotely triggered blackholing, RFC 5635).
+fn refusing_route(case: &Case<'_>) -> Option<String> {
+    let route = case
+        .reverse
+        .as_ref()
+        .filter(|_| case.kind == Kind::NoRoute)?;
+    let kind = route.kind.as_deref()?;
+    let prefix = route.prefix.as_deref()?;
+    // A last one for all that has no other route keeps nobody in particular out.
+    (matches!(kind, "blackhole" | "unreachable" | "prohibit") && prefix != "0.0.0.0/0")
+        .then(|| format!("the {kind} route {prefix}"))
 }
 
 fn right(title: String) -> Fix {
