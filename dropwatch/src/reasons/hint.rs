@@ -8,7 +8,7 @@
 use crate::{
     causes::shell,
     facts::Netns,
-    model::{anchor::Drop, packet::Packet},
+    model::{anchor::Drop, packet::Packet, proto::Proto},
 };
 
 /// Programs that show the network namespace that they run in.
@@ -80,6 +80,12 @@ impl<'a> Values<'a> {
             "ip" => packet.map(|p| if p.l3 == 6 { "ipv6" } else { "ipv4" }.to_owned()),
             "six" => packet.filter(|p| p.l3 == 6).map(|_| "-6".to_owned()),
             "proto" => packet.map(|packet| packet.proto.0.to_string()),
+            // Of which the kernel takes ports in a look-up (net/ipv4/fib_frontend.c, rtm_getroute_parse_ip_proto).
+            "with_ports" => match packet?.proto {
+                Proto::TCP => Some("tcp".to_owned()),
+                Proto::UDP => Some("udp".to_owned()),
+                _ => None,
+            },
             _ => None,
         }
     }
@@ -202,7 +208,7 @@ mod tests {
     fn packet() -> Packet {
         Packet {
             l3: 4,
-            proto: crate::model::proto::Proto(47),
+            proto: Proto(47),
             src: [10, 81, 1, 2].into(),
             dst: [10, 99, 2, 2].into(),
             sport: None,
@@ -216,7 +222,7 @@ mod tests {
         }
     }
 
-    const ROUTE: &str = "`ip route get {dst}[ from {src} iif {iif}][ mark {mark}]`.";
+    const ROUTE: &str = "`ip route get {dst}[ from {src} iif {iif}][ mark {mark}][ ipproto {with_ports} sport {sport} dport {dport}]`.";
 
     #[test]
     fn a_hint_is_ready_to_paste() {
@@ -257,6 +263,24 @@ mod tests {
         );
         values.netns = None;
         assert!(fill(ROUTE, &values).ends_with("no path known)"));
+        // Policy rules may ask for ports, so the look-up must have them; it takes none of other protocols.
+        values.netns = Some(&own);
+        let with_ports = |proto: &str| Packet {
+            proto: proto.into(),
+            sport: Some(4000),
+            dport: Some(53),
+            ..packet.clone()
+        };
+        let (udp, sctp) = (with_ports("UDP"), with_ports("SCTP"));
+        values.packet = Some(&udp);
+        assert_eq!(
+            fill(ROUTE, &values),
+            format!("`{expected} ipproto udp sport 4000 dport 53`.")
+        );
+        values.packet = Some(&sctp);
+        assert_eq!(fill(ROUTE, &values), format!("`{expected}`."));
+        values.netns = None;
+        values.packet = Some(&packet);
         assert_eq!(fill("`dmesg | tail`", &values), "`dmesg | tail`");
         assert_eq!(fill("`x 'proto {proto}'`", &values), "`x 'proto 47'`");
     }

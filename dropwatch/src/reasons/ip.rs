@@ -96,7 +96,7 @@ pub(super) const TABLE: &[ReasonText] = &[
         "IP_INADDRERRORS",
         Routing,
         "The destination is not one of this machine's addresses and the packet may not be forwarded: forwarding is off on the device it came in on, or the route says host unreachable.",
-        "`sysctl net.{ip|ipv4}.conf.all.forwarding[ net.{ip|ipv4}.conf.{dev}.forwarding]`, then `ip route get {dst}[ from {src} iif {iif}][ mark {mark}]`.",
+        "`sysctl net.{ip|ipv4}.conf.all.forwarding[ net.{ip|ipv4}.conf.{dev}.forwarding]`, then `ip route get {dst}[ from {src} iif {iif}][ mark {mark}][ ipproto {with_ports} sport {sport} dport {dport}]`.",
     ),
     text(
         "IP_INHDR",
@@ -108,7 +108,7 @@ pub(super) const TABLE: &[ReasonText] = &[
         "IP_INNOROUTES",
         Routing,
         "There is no route to the destination of a packet that came in.",
-        "`ip route get {dst}[ from {src} iif {iif}][ mark {mark}]` and `ip[ {six}] rule`.",
+        "`ip route get {dst}[ from {src} iif {iif}][ mark {mark}][ ipproto {with_ports} sport {sport} dport {dport}]` and `ip[ {six}] rule`.",
     ),
     text(
         "IP_INVALID_DEST",

@@ -89,7 +89,7 @@ impl RouteFacts {
     }
 }
 
-const LOOK: &str = "`ip route get {dst}[ from {src} iif {iif}][ mark {mark}]` and `ip rule`";
+const LOOK: &str = "`ip route get {dst}[ from {src} iif {iif}][ mark {mark}][ ipproto {with_ports} sport {sport} dport {dport}]` and `ip rule`";
 
 /// Explains a drop; `None` when routing was not the matter, when it cannot be told which, or while facts are pending.
 pub fn explain(drop: &Drop, view: &View<'_>) -> Option<Said> {

@@ -8,8 +8,7 @@ use crate::{
     reasons::Class::{Config, Neighbour, Normal, Routing, Unknown},
 };
 
-const ROUTE: &str =
-    "`ip route get {dst}[ from {src} iif {iif}][ mark {mark}]` and `ip[ {six}] rule`.";
+const ROUTE: &str = "`ip route get {dst}[ from {src} iif {iif}][ mark {mark}][ ipproto {with_ports} sport {sport} dport {dport}]` and `ip[ {six}] rule`.";
 
 pub(super) const THINGS: &[Thing] = &[
     // Before there was a reason for it, forwarding used IP_INHDR, and for nothing else.
@@ -71,7 +70,7 @@ pub(super) const THINGS: &[Thing] = &[
         Config,
         "The packet is larger than the MTU of its way out and must not be fragmented (DF), so it was not forwarded. The device shown \
          is its way in; the MTU that counts is that of the way out: of the device, of the route or of the path.",
-        "`ip route get {dst}[ from {src} iif {iif}][ mark {mark}]` names the way out (and an mtu of its own), `ip link` that device's \
+        "`ip route get {dst}[ from {src} iif {iif}][ mark {mark}][ ipproto {with_ports} sport {sport} dport {dport}]` names the way out (and an mtu of its own), `ip link` that device's \
          mtu, `tracepath -n {dst}`; ICMP 'fragmentation needed' must reach the sender.",
     ),
     known(
@@ -115,7 +114,7 @@ pub(super) const THINGS: &[Thing] = &[
         Routing,
         "The packet cannot be routed: either no route fits its destination, or the one that does is ignored because its link is down \
          (ignore_routes_with_linkdown), or the route or policy rule that fits is of the type unreachable or prohibit: not evaluated.",
-        "`ip route get {dst}[ from {src} iif {iif}][ mark {mark}]`, `ip -6 rule` and `ip -6 route show table all` (linkdown, unreachable).",
+        "`ip route get {dst}[ from {src} iif {iif}][ mark {mark}][ ipproto {with_ports} sport {sport} dport {dport}]`, `ip -6 rule` and `ip -6 route show table all` (linkdown, unreachable).",
     ),
     known(
         &[("IP_INNOROUTES", "ip_error")],
@@ -124,7 +123,7 @@ pub(super) const THINGS: &[Thing] = &[
         "No route that may be used fits the destination: either there is none in the tables that the packet's rules name, or there is one \
          of the type throw, or it is ignored because its link is down (ignore_routes_with_linkdown), or a policy rule of the type \
          unreachable covers the packet: not evaluated.",
-        "`ip route get {dst}[ from {src} iif {iif}][ mark {mark}]`, `ip rule` and `ip route show table all` (linkdown).",
+        "`ip route get {dst}[ from {src} iif {iif}][ mark {mark}][ ipproto {with_ports} sport {sport} dport {dport}]`, `ip rule` and `ip route show table all` (linkdown).",
     ),
     known(
         &[("IP_INNOROUTES", ANYWHERE), ("IP_OUTNOROUTES", ANYWHERE)],
@@ -141,7 +140,7 @@ pub(super) const THINGS: &[Thing] = &[
         "The route look-up ended in an error that the kernel does not name: either a route or policy rule of the type unreachable, prohibit or \
          blackhole fits (a VRF's table often has such a default), or IPv4 is off on the device; before 6.0 also a missing route, or \
          forwarding that is off: not evaluated.",
-        "`ip route get {dst}[ from {src} iif {iif}][ mark {mark}]`, `ip rule` and `sysctl net.ipv4.ip_forward`.",
+        "`ip route get {dst}[ from {src} iif {iif}][ mark {mark}][ ipproto {with_ports} sport {sport} dport {dport}]`, `ip rule` and `sysctl net.ipv4.ip_forward`.",
     ),
     known(
         &[(SILENT, "dst_discard_out"), (SILENT, "dst_discard")],
