@@ -73,7 +73,9 @@ fn ipv4(header: *const u8, flow: &mut Flow) -> u32 {
     if flow.frag_offset != 0 {
         return flags::L3;
     }
-    flags::L3 | transport(ip.proto, header.wrapping_add(usize::from(words) * 4), flow)
+    let own = u32::from(words) * 4;
+    let left = left(u16::from_be_bytes(ip.tot_len), own);
+    flags::L3 | transport(ip.proto, header.wrapping_add(own as usize), left, flow)
 }
 
 #[inline(always)]
@@ -94,6 +96,7 @@ fn ipv6(header: *const u8, flow: &mut Flow) -> u32 {
     flow.dst = ip.dst_addr;
     let mut protocol = ip.next_hdr;
     let mut at = header.wrapping_add(size_of::<Ipv6Hdr>());
+    let mut before = 0;
     for _ in 0..MOST_EXTENSIONS {
         if !matches!(protocol, HOP_BY_HOP | ROUTING | FRAGMENT | DESTINATION) {
             break;
@@ -109,18 +112,31 @@ fn ipv6(header: *const u8, flow: &mut Flow) -> u32 {
         }
         protocol = extension[0];
         at = at.wrapping_add(len);
+        before += len as u32;
     }
     flow.l4 = protocol;
     if flow.frag_offset != 0 {
         return flags::L3;
     }
-    flags::L3 | transport(protocol, at, flow)
+    let left = left(u16::from_be_bytes(ip.payload_len), before);
+    flags::L3 | transport(protocol, at, left, flow)
 }
 
+/// Bytes behind `before` of a packet that says that it has `total`; those of more than 64 KiB, which never leave the machine
+/// as one, say 0.
 #[inline(always)]
-fn transport(protocol: u8, header: *const u8, flow: &mut Flow) -> u32 {
+fn left(total: u16, before: u32) -> u32 {
+    if total == 0 {
+        return u32::MAX;
+    }
+    u32::from(total).saturating_sub(before)
+}
+
+/// `left`: how much of the packet is left at `header`. What lies behind its end is left from other packets.
+#[inline(always)]
+fn transport(protocol: u8, header: *const u8, left: u32, flow: &mut Flow) -> u32 {
     match protocol {
-        TCP => {
+        TCP if left >= 14 => {
             // Ports, sequence, acknowledgement, data offset, flags (RFC 9293, section 3.1).
             let Some(tcp) = copy::<[u8; 14]>(header) else {
                 return flags::READ_FAULT;
@@ -132,7 +148,7 @@ fn transport(protocol: u8, header: *const u8, flow: &mut Flow) -> u32 {
             flow.tcp_flags = tcp[13];
             flags::L4
         }
-        UDP | UDPLITE | SCTP | DCCP => {
+        UDP | UDPLITE | SCTP | DCCP if left >= 4 => {
             let Some(ports) = copy::<[u8; 4]>(header) else {
                 return flags::READ_FAULT;
             };
@@ -140,7 +156,7 @@ fn transport(protocol: u8, header: *const u8, flow: &mut Flow) -> u32 {
             flow.dport = u16::from_be_bytes([ports[2], ports[3]]);
             flags::L4
         }
-        ICMP | ICMPV6 => {
+        ICMP | ICMPV6 if left >= 8 => {
             // Type, code, checksum, then the echo identifier and sequence (RFC 792, RFC 4443).
             let Some(icmp) = copy::<[u8; 8]>(header) else {
                 return flags::READ_FAULT;

@@ -158,6 +158,24 @@ pub const SCENARIOS: &[Scenario] = &[
         },
     },
     Scenario {
+        name: "decoy_datagram_cut",
+        kind: Kind::Decoy,
+        about: "a packet ends within its UDP header: no ports are made up for it",
+        run: |lab| {
+            play(
+                lab,
+                &Ordinary {
+                    act: cut,
+                    packet: |packet| packet["proto"] == "UDP" && packet["dport"].is_null(),
+                    reasons: &["NOT_SPECIFIED"],
+                    says: &["too short"],
+                    never: &["IPsec", "broadcast"],
+                    ..SENDING
+                },
+            )
+        },
+    },
+    Scenario {
         name: "decoy_ping_answered",
         kind: Kind::Decoy,
         about: "a ping by a raw socket is answered; the reply is freed after its copy",
@@ -364,6 +382,19 @@ fn datagram(pair: &Pair, len: usize) -> Result<()> {
 fn from_there(pair: &Pair, to: &str) -> Result<()> {
     let socket = udp(&pair.there, THERE, 0)?;
     socket.send_to(b"dropwatch", (to.parse::<Ipv4Addr>()?, PORT))?;
+    Ok(())
+}
+
+/// Sends the first two bytes of a datagram to here.
+fn cut(pair: &Pair) -> Result<()> {
+    let whole = Packet {
+        src: THERE.parse()?,
+        dst: HERE.parse()?,
+        ttl: 64,
+        payload: Payload::Udp(4000, PORT, b""),
+    };
+    // The kernel writes the length of what it is given.
+    RawSocket::open(&pair.there, DEVICE)?.send_bytes(&whole.bytes()[..22], whole.dst)?;
     Ok(())
 }
 
