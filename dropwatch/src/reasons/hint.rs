@@ -266,7 +266,7 @@ mod tests {
         // Policy rules may ask for ports, so the look-up must have them; it takes none of other protocols.
         values.netns = Some(&own);
         let with_ports = |proto: &str| Packet {
-            proto: proto.into(),
+            proto: proto.parse().expect("a protocol"),
             sport: Some(4000),
             dport: Some(53),
             ..packet.clone()

@@ -1,6 +1,6 @@
 //! Reasons of tunnels, PSP and Open vSwitch.
 
-use super::Class::{Config, Device, Malformed, Normal, Program, Resource, Routing, Unknown};
+use super::Class::{Config, Device, Malformed, Program, Resource, Routing, Unknown};
 use super::{ReasonText, text};
 
 const OVS: &str = "`ovs-appctl dpctl/dump-flows -m` for the flow and `ovs-appctl ofproto/trace` (with the bridge and that flow) for the decision.";
@@ -127,8 +127,8 @@ pub(super) const TABLE: &[ReasonText] = &[
     ),
     text(
         "TNL_OLD_SEQ",
-        Normal,
-        "The packet's sequence number is older than the tunnel expects: reordering, or the other end was restarted.",
+        Device,
+        "The packet's sequence number is older than the tunnel expects, so it is lost: either it was overtaken on its way, or the other end began anew, and all that it sends is lost until its numbers catch up: not evaluated.",
         GRE,
     ),
     text(

@@ -9,7 +9,7 @@
 //! Functions and their checks as of Linux 5.10 to 7.2.
 
 use super::Class;
-use crate::model::{anchor::Drop, packet::Packet, tcp_flags::TcpFlags};
+use crate::model::{anchor::Drop, packet::Packet, proto::Proto, tcp_flags::TcpFlags};
 
 mod bridge;
 mod device;
@@ -129,6 +129,13 @@ fn to_many(drop: &Drop) -> bool {
 
 fn flag(drop: &Drop, flag: TcpFlags) -> bool {
     packet(drop, |p| p.tcp_flags.is_some_and(|flags| flags.has(flag)))
+}
+
+/// A message of IPv6's neighbour discovery or multicast membership (MLD).
+fn of_neighbours(drop: &Drop) -> bool {
+    packet(drop, |p| {
+        p.proto == Proto::ICMPV6 && p.icmp_type.is_some_and(|t| matches!(t, 130..=137 | 143))
+    })
 }
 
 /// ICMP or ICMPv6 of a type.

@@ -2,7 +2,9 @@
 
 use std::net::IpAddr;
 
-use super::{SILENT, Thing, always, known, packet, to_group, v4, v6, without_reasons};
+use super::{
+    SILENT, Thing, always, known, of_neighbours, packet, to_group, v4, v6, without_reasons,
+};
 use crate::{
     model::{anchor::Drop, proto::Proto},
     reasons::Class::{Device, Malformed, Normal, Program, Unknown},
@@ -149,12 +151,7 @@ pub(super) const THINGS: &[Thing] = &[
     ),
     known(
         &[(SILENT, "ip6_mc_input")],
-        |drop| {
-            packet(drop, |p| {
-                p.proto == Proto::ICMPV6
-                    && p.icmp_type.is_some_and(|t| matches!(t, 130..=137 | 143))
-            })
-        },
+        of_neighbours,
         Normal,
         "A message of neighbour discovery or of multicast membership (MLD) to a group that nobody on this host has joined: it is for \
          other hosts and routers of the network, as whenever an interface comes up.",

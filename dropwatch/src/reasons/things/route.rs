@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::{ANYWHERE, SILENT, Thing, always, known, packet, to_group, v4, v6};
+use super::{ANYWHERE, SILENT, Thing, always, known, of_neighbours, packet, to_group, v4, v6};
 use crate::{
     model::{anchor::Drop, proto::Proto},
     reasons::Class::{Config, Neighbour, Normal, Routing, Unknown},
@@ -86,11 +86,23 @@ pub(super) const THINGS: &[Thing] = &[
             ("IP_INNOROUTES", "ip6_pkt_discard"),
             ("IP_INNOROUTES", "ip6_pkt_drop"),
         ],
-        to_group,
+        |drop| to_group(drop) && of_neighbours(drop),
         Normal,
         "Multicast came to a device that has no IPv6 multicast route (ff00::/8), as while IPv6 is only being set up on it: messages of \
          neighbour discovery and multicast membership that are sent when an interface comes up end so.",
         "Nothing, unless it lasts: `ip -6 route show table local[ dev {dev}]` must have ff00::/8.",
+    ),
+    known(
+        &[
+            ("IP_INNOROUTES", "ip6_pkt_discard"),
+            ("IP_INNOROUTES", "ip6_pkt_drop"),
+        ],
+        to_group,
+        Unknown,
+        "Multicast came to a device for which no IPv6 route takes it: either the device has no multicast route (ff00::/8), as while IPv6 is \
+         only being set up on it, or a policy rule or another route comes first. Programs here that joined the group do not get it then; \
+         whether there are any was not evaluated.",
+        "`ip -6 route show table local[ dev {dev}]` must have ff00::/8; `ip -6 rule`, `ip -6 maddr show[ dev {dev}]`.",
     ),
     known(
         &[
