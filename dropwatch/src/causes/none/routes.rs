@@ -236,7 +236,7 @@ fn by_route(route: &Route) -> Said {
         "blackhole" => (RouteKind::Blackhole, "without a word to the sender"),
         "prohibit" => (
             RouteKind::Prohibit,
-            "and tells the sender by ICMP (administratively prohibited), as often as the rate limit allows",
+            "and tells the sender by ICMP (administratively prohibited), as a rule",
         ),
         _ if route.rule.is_some() => (
             RouteKind::Unreachable,
@@ -244,7 +244,7 @@ fn by_route(route: &Route) -> Said {
         ),
         _ => (
             RouteKind::Unreachable,
-            "and tells the sender by ICMP (host unreachable), as often as the rate limit allows",
+            "and tells the sender by ICMP (host unreachable), as a rule",
         ),
     };
     let look = match (&route.prefix, route.table) {

@@ -16,15 +16,15 @@ pub(super) const THINGS: &[Thing] = &[
         &[("IP_INHDR", "ip_forward"), ("IP_INHDR", "ip6_forward")],
         no_hops_left,
         Routing,
-        "The TTL (hop limit) ran out: the packet came with 1 and was to be forwarded, so it was dropped, and its sender is told by \
-         ICMP (time exceeded), as often as the rate limit allows.",
+        "The TTL (hop limit) ran out: the packet came with 1 or less and was to be forwarded, so it was dropped, and its sender is told by \
+         ICMP (time exceeded), as a rule.",
         "`traceroute -n {dst}`: a loop shows as repeating hops; traceroute itself causes these drops.",
     ),
     known(
         &[(SILENT, "ip_forward"), (SILENT, "ip6_forward")],
         no_hops_left,
         Unknown,
-        "The packet came with a TTL (hop limit) of 1, which is too little to be forwarded. Checks that come before that one end here \
+        "The packet came with a TTL (hop limit) of 1 or less, which is too little to be forwarded. Checks that come before that one end here \
          too (a frame for another or a group MAC address, an IPsec policy, IPv6 forwarding that is off): not evaluated.",
         "`traceroute -n {dst}`: a loop shows as repeating hops; `nstat -az | grep -E 'InHdrErrors|ForwErrors'`.",
     ),
@@ -114,7 +114,7 @@ pub(super) const THINGS: &[Thing] = &[
         always,
         Routing,
         "A route or policy rule of the type prohibit covers the destination: somebody wanted it so. The sender is told by ICMPv6 \
-         (administratively prohibited), as often as the rate limit allows.",
+         (administratively prohibited), as a rule.",
         "`ip -6 route show table all type prohibit` and `ip -6 rule`.",
     ),
     known(

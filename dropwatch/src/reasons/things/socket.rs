@@ -9,7 +9,7 @@ const HEADER_BYTES: u32 = 8;
 
 const CLOSED_UDP: &str = "No UDP socket in the packet's network namespace takes it: either none is bound to this port and address, or one is but \
      connected to another peer or bound to another device or VRF: not evaluated. For a packet to one host the kernel answers with \
-     ICMP (port unreachable), as often as its rate limit allows.";
+     ICMP (port unreachable), as a rule.";
 const LISTENERS: &str = "`ss -uanp[ sport = :{dport}]` in this namespace (local and peer address, %device); for a VRF `sysctl net.ipv4.udp_l3mdev_accept`.";
 
 pub(super) const THINGS: &[Thing] = &[

@@ -33,7 +33,7 @@ pub(super) const THINGS: &[Thing] = &[
         always,
         Config,
         "A packet within a packet (IPIP, SIT, IPv6 or MPLS in IP) was not taken by any tunnel device: either none here has these end \
-         points, or it is too short: not evaluated. The sender is told by ICMP (port unreachable), as often as the rate limit allows.",
+         points, or it is too short: not evaluated. The sender is told by ICMP (port unreachable), as a rule.",
         "`ip -d link show type ipip`, `ip -d link show type sit` and `ip -d link show type ip6tnl` (local, remote); compare both ends.",
     ),
     known(
