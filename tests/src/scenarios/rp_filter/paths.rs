@@ -102,7 +102,7 @@ const MARKED: Path = Path {
     iptables: Some("-t mangle -A PREROUTING -i r0 -p udp -j MARK --set-mark 0xca6c"),
     source: "198.51.100.1",
     words: &["leaves by r1"],
-    never: &["forged"],
+    never: &["did its job", "forged source"],
     commands: &[
         "sysctl -w net.ipv4.conf.r0.src_valid_mark=1",
         "sysctl -w net.ipv4.conf.r0.rp_filter=2",
