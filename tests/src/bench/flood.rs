@@ -20,9 +20,7 @@ const COSTED: u64 = 200_000;
 /// Measures.
 pub fn measure(lab: &Lab, rounds: usize, packets: u64) -> Result<Vec<Row>> {
     let seed = Seed::build(&Config::HEALTHY)?;
-    seed.node.exec(&format!(
-        "iptables-legacy -w -t raw -A PREROUTING -p udp --dport {PORT} -j DROP"
-    ))?;
+    rule(&seed, &PORT.to_string())?;
     let socket = udp(&seed.pod, POD_IP, 0)?;
     socket.connect((NODE_IP, PORT))?;
     let mut rows = cost(lab, &seed, &socket)?;
@@ -30,12 +28,20 @@ pub fn measure(lab: &Lab, rounds: usize, packets: u64) -> Result<Vec<Row>> {
     Ok(rows)
 }
 
+/// A rule that drops datagrams to these ports before anything else looks at them.
+pub fn rule(seed: &Seed, ports: &str) -> Result<()> {
+    seed.node.exec(&format!(
+        "iptables-legacy -w -t raw -A PREROUTING -p udp --dport {ports} -j DROP"
+    ))?;
+    Ok(())
+}
+
 /// Memory after ten thousand drops, then nanoseconds per drop.
 fn cost(lab: &Lab, seed: &Seed, socket: &UdpSocket) -> Result<Vec<Row>> {
     let stats = bpf::Stats::on()?;
     let tracer = lab.explain(Some(&seed.node), &[])?;
     send(socket, WARM_UP)?;
-    let memory = resident(tracer.pid())?;
+    let memory = resident(tracer.pid(), "VmRSS:")?;
     let before = bpf::runs(tracer.pid())?;
     ensure!(!before.is_empty(), "the tracer holds no BPF program");
     send(socket, COSTED)?;
@@ -106,7 +112,7 @@ fn rate(
 }
 
 /// Sends that many datagrams; packets per second.
-fn send(socket: &UdpSocket, packets: u64) -> Result<f64> {
+pub fn send(socket: &UdpSocket, packets: u64) -> Result<f64> {
     let begun = Instant::now();
     for _ in 0..packets {
         socket.send(b"flood")?;
@@ -114,12 +120,13 @@ fn send(socket: &UdpSocket, packets: u64) -> Result<f64> {
     Ok(packets as f64 / begun.elapsed().as_secs_f64())
 }
 
-fn resident(pid: u32) -> Result<f64> {
+/// Memory of a process in MiB, as a line of its status tells.
+pub fn resident(pid: u32, which: &str) -> Result<f64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
     let line = status
         .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:"))
-        .context("no VmRSS")?;
+        .find_map(|line| line.strip_prefix(which))
+        .with_context(|| format!("no {which}"))?;
     let kib: f64 = line.trim().trim_end_matches(" kB").parse()?;
     Ok(kib / 1024.0)
 }

@@ -13,6 +13,7 @@ use crate::lab::{Lab, Skip};
 use crate::netns;
 use crate::say;
 
+mod against;
 pub mod bpf;
 mod connections;
 mod flood;
@@ -35,8 +36,11 @@ pub struct Options {
     /// Packets of each flood
     #[arg(long, value_name = "N", default_value_t = 1_000_000)]
     packets: u64,
+    /// Another build, to be compared in turn
+    #[arg(long, value_name = "PATH")]
+    base: Option<PathBuf>,
     /// Parts to measure; all when empty
-    #[arg(value_parser = ["start", "latency", "flood", "forward", "nat", "ipvs"])]
+    #[arg(value_parser = ["start", "latency", "flood", "forward", "nat", "ipvs", "against"])]
     parts: Vec<String>,
 }
 
@@ -103,7 +107,12 @@ pub fn run(options: &Options) -> Result<()> {
         })
         .and_then(|()| add("forward", &|| forward::measure(&lab, options.rounds)))
         .and_then(|()| add("nat", &|| nat::measure(&lab, options.rounds)))
-        .and_then(|()| add("ipvs", &|| ipvs::measure(&lab, options.rounds)));
+        .and_then(|()| add("ipvs", &|| ipvs::measure(&lab, options.rounds)))
+        .and_then(|()| {
+            add("against", &|| {
+                against::measure(&lab, options.base.as_ref(), options.rounds, options.packets)
+            })
+        });
     if result.is_err() {
         eprintln!("{}", lab.stderr_tail());
     }
