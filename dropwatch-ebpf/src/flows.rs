@@ -116,16 +116,23 @@ fn read<const N: usize>(address: *const u8, len: u32) -> Option<[u64; N]> {
     }
 }
 
-/// The destination port, if the protocol has ports (TCP, UDP, DCCP, SCTP, UDP-Lite): others have something else there, as
-/// ICMP its checksum.
+/// The destination port, if the protocol has ports: others have something else there, as ICMP its checksum.
 #[inline(always)]
 fn ports(protocol: u64, found: u64) -> u64 {
-    if matches!(protocol, 6 | 17 | 33 | 132 | 136) {
-        found
-    } else {
-        0
-    }
+    found & 0_u64.wrapping_sub(u64::from(HAS_PORTS[protocol as u8 as usize]))
 }
+
+/// 1 for protocols with ports: TCP, UDP, DCCP, SCTP, UDP-Lite. A table, since the verifier would go through all that
+/// follows once for each protocol that is compared with.
+static HAS_PORTS: [u8; 256] = {
+    let mut table = [0; 256];
+    table[6] = 1;
+    table[17] = 1;
+    table[33] = 1;
+    table[132] = 1;
+    table[136] = 1;
+    table
+};
 
 /// Mixes two words into one, whose upper bits depend on all of both.
 #[inline(always)]

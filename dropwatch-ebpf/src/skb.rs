@@ -69,39 +69,19 @@ impl<M: Mem> Skb<M> {
     }
 }
 
-/// Inode number of a device's netns; 0 when the pointer is none of a device. Queued socket buffers keep
-/// other things in `skb->dev`, and a real namespace is recognised by its inode number.
+/// A socket's namespace; `None` without a socket.
 #[inline(always)]
-pub fn device_netns<M: Mem>(dev: Ptr<M>) -> u32 {
-    netns(dev.follow(Field::net_device_nd_net))
-}
-
-/// Inode number of a socket's netns; 0 when unknown.
-#[inline(always)]
-pub fn socket_netns<M: Mem>(sk: Ptr<M>) -> u32 {
+pub fn socket_net<M: Mem>(sk: Ptr<M>) -> Option<Ptr<M>> {
     // The verifier insists on the question for `skb->sk` and for `rx_sk` (6.12 and later).
-    if sk.is_null() {
-        return 0;
-    }
-    netns(sk.follow(Field::sock_common_skc_net))
+    (!sk.is_null()).then(|| sk.follow(Field::sock_common_skc_net))
 }
 
-/// Inode number of a `struct net`; 0 when it is none.
+/// Inode number of a `struct net`; 0 when the pointer is none of a namespace. Queued socket buffers keep other things in
+/// `skb->dev`, and a real namespace is recognised by its inode number.
 #[inline(always)]
 pub fn netns<M: Mem>(net: Ptr<M>) -> u32 {
     let inum: u32 = net.get(Field::net_ns_inum);
     if inum >= LOWEST_NS_INUM { inum } else { 0 }
-}
-
-/// Cookie of a packet's namespace, by its device or, without one, its socket; 0 when unknown.
-#[inline(always)]
-pub fn cookie<M: Mem>(dev: Option<Ptr<M>>, sk: Ptr<M>) -> u64 {
-    let net = match dev {
-        Some(dev) => dev.follow(Field::net_device_nd_net),
-        None if sk.is_null() => return 0,
-        None => sk.follow(Field::sock_common_skc_net),
-    };
-    net.get(Field::net_cookie)
 }
 
 /// `rp_filter` settings that hold for a device.

@@ -3,6 +3,8 @@
 //! Most drops of a flood are of a few kinds, so those are counted in an array that is looked into directly; the rest, and
 //! every drop on kernels where programs of one CPU interrupt each other, in a hash map. The loader adds them up.
 
+use core::ptr;
+
 use dropwatch_common::{
     config::{live, word},
     counters::{self, DropKey, tally},
@@ -24,28 +26,38 @@ pub fn count<M: Mem>(key: &DropKey, skb: &Skb<M>) -> bool {
     let pairs = key.pairs();
     let kind = (pairs[0] ^ pairs[1].rotate_left(17) ^ pairs[2].rotate_left(41))
         .wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    let Some(slot) = direct(pairs, kind).or_else(|| hashed(key)) else {
+    // Nothing is NULL: the unused half of an `Option` would be a register that nobody wrote, which verifiers refuse.
+    let slot = direct(pairs, kind)
+        .or_else(|| hashed(key))
+        .unwrap_or(ptr::null_mut());
+    let left = if !slot.is_null() {
+        // SAFETY: a valid slot of this CPU's own part of a map, and indices inside it.
+        unsafe {
+            increment(slot.add(tally::COUNT));
+            slot.add(tally::BUDGET)
+        }
+    } else {
         maps::count(counters::KEYS_FULL);
         // One budget for all that have no key of their own.
-        let left = maps::KEYLESS.get_ptr_mut(0);
-        return budget == 0
-            // SAFETY: a valid slot of this CPU's own array.
-            || left.is_some_and(|left| unsafe { spend(left, budget, epoch) })
-            || flows::is_new(kind, skb, epoch);
+        let Some(left) = maps::KEYLESS.get_ptr_mut(0) else {
+            return false;
+        };
+        left
     };
-    // SAFETY: a valid slot of this CPU's own part of a map, and an index inside it.
-    unsafe { increment(slot.add(tally::COUNT)) };
-    // SAFETY: as above.
-    if budget == 0 || unsafe { spend(slot.add(tally::BUDGET), budget, epoch) } {
+    // SAFETY: a valid word of this CPU's own part of a map.
+    if budget == 0 || unsafe { spend(left, budget, epoch) } {
         return true;
     }
-    if flows::is_new(kind, skb, epoch) {
-        maps::count(counters::NEW_FLOWS);
-        return true;
+    let new = flows::is_new(kind, skb, epoch);
+    if !slot.is_null() {
+        if new {
+            maps::count(counters::NEW_FLOWS);
+        } else {
+            // SAFETY: as above.
+            unsafe { increment(slot.add(tally::SUPPRESSED)) };
+        }
     }
-    // SAFETY: as above.
-    unsafe { increment(slot.add(tally::SUPPRESSED)) };
-    false
+    new
 }
 
 /// The tally of a key that has a place of its own, or takes one that is free; `None` where another key has it.

@@ -192,8 +192,8 @@ fn netns<M: Mem>(skb: &Skb<M>, cp: Ptr<M>) -> u32 {
             .follow(Field::netns_ipvs_net),
     );
     match own {
-        0 => match skb::device_netns(skb.dev()) {
-            0 => skb::socket_netns(skb.sk()),
+        0 => match skb::netns(skb.dev().follow(Field::net_device_nd_net)) {
+            0 => skb::socket_net(skb.sk()).map_or(0, skb::netns),
             netns => netns,
         },
         netns => netns,

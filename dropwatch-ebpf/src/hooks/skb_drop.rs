@@ -31,7 +31,7 @@ use crate::{
     call::Call,
     emit::{self, WithEvidence},
     filter,
-    kread::Ptr,
+    kread::{Mem, Ptr},
     maps::{self, config},
     parse,
     skb::{self, Skb},
@@ -62,6 +62,8 @@ struct Drop<C: Call> {
     netns: u32,
     ifindex: u32,
     flags: u32,
+    /// Cookie of the namespace where that is the socket's; 0 when there is a device.
+    cookie: u64,
 }
 
 impl<C: Call> Drop<C> {
@@ -72,6 +74,18 @@ impl<C: Call> Drop<C> {
             return [0; 2];
         }
         self.dev.name(Field::net_device_name)
+    }
+
+    /// Cookie of the namespace, 0 when it is unknown. `skb->sk` is not asked again: each instruction that follows a pointer
+    /// out of an skb costs the verifier searches of all types, in each state that it gets there with.
+    #[inline(always)]
+    fn cookie(&self) -> u64 {
+        if self.ifindex == 0 {
+            return self.cookie;
+        }
+        self.dev
+            .follow(Field::net_device_nd_net)
+            .get(Field::net_cookie)
     }
 }
 
@@ -93,17 +107,19 @@ fn handle<C: Call + EbpfContext>(ctx: &C) -> u32 {
     if !filter::wanted(drop.netns, || drop.name()) {
         return counters::FILTERED;
     }
-    let evidence = evidence(&drop);
     let key = DropKey {
         location: drop.location,
         reason: drop.reason,
         ifindex: drop.ifindex,
         netns: drop.netns,
-        evidence: evidence.kind(),
+        evidence: evidence(&drop.skb, drop.reason).kind(),
     };
     if !tally::count(&key, &drop.skb) {
         return counters::SUPPRESSED;
     }
+    // Looked for once more, with the reason read anew: the verifier would go through all of the tally once for each thing
+    // that may have been found, and few drops get here.
+    let evidence = evidence(&drop.skb, reason(ctx));
     let sent = if evidence.is_none() {
         send(&drop)
     } else {
@@ -149,25 +165,34 @@ impl Evidence {
 }
 
 #[inline(always)]
-fn evidence<C: Call>(drop: &Drop<C>) -> Evidence {
+fn evidence<M: Mem>(skb: &Skb<M>, reason: u32) -> Evidence {
     let mut evidence = Evidence {
-        refused: rp_filter::refused(&drop.skb, drop.reason),
+        refused: rp_filter::refused(skb, reason),
         netfilter: false,
         entry: ct_insert::Entry::NONE,
         trip: nfqueue::NO_TRIP,
     };
     // What a queue program sends to its death has no reason of its own, nor has anything before 5.17.
-    let reason = drop.reason;
     if !evidence.refused
         && (reason == config(word::REASON_NETFILTER_DROP)
             || reason == config(word::REASON_NOT_SPECIFIED)
             || reason == 0)
     {
         evidence.netfilter = true;
-        evidence.entry = ct_insert::entry(&drop.skb);
-        evidence.trip = nfqueue::trip(&drop.skb);
+        evidence.entry = ct_insert::entry(skb);
+        evidence.trip = nfqueue::trip(skb);
     }
     evidence
+}
+
+/// The drop reason, 0 where the kernel gives none.
+#[inline(always)]
+fn reason<C: Call>(ctx: &C) -> u32 {
+    if config(word::KFREE_SKB_ARGS) >= 3 {
+        ctx.arg(2) as u32
+    } else {
+        0
+    }
 }
 
 /// Reads what identifies the drop; `None` when it is no network packet.
@@ -176,20 +201,21 @@ fn look<C: Call>(ctx: &C) -> Option<Drop<C>> {
     let args = config(word::KFREE_SKB_ARGS);
     let skb = Skb::<C::Mem>(Ptr::new(ctx.arg(0)));
     let location = ctx.arg(1);
-    let reason = if args >= 3 { ctx.arg(2) as u32 } else { 0 };
+    let reason = reason(ctx);
     let dev = skb.dev();
-    let mut netns = skb::device_netns(dev);
+    let mut netns = skb::netns(dev.follow(Field::net_device_nd_net));
     let mut ifindex = 0;
     let mut flags = 0;
+    let mut cookie = 0;
     if netns == 0 {
         // No device any more, or another thing in its place. A socket knows the namespace too.
         if skb.ethertype() == 0 {
             return None;
         }
         flags = flags::NETNS_OF_SOCKET;
-        netns = skb::socket_netns(skb.sk());
+        (netns, cookie) = of_socket(skb.sk());
         if netns == 0 && args >= 4 {
-            netns = skb::socket_netns(Ptr::<C::Mem>::new(ctx.arg(3)));
+            (netns, cookie) = of_socket(Ptr::<C::Mem>::new(ctx.arg(3)));
         }
     } else {
         ifindex = dev.get(Field::net_device_ifindex);
@@ -202,7 +228,20 @@ fn look<C: Call>(ctx: &C) -> Option<Drop<C>> {
         netns,
         ifindex,
         flags,
+        cookie,
     })
+}
+
+/// Inode number and cookie of a socket's namespace; 0 when unknown.
+#[inline(always)]
+fn of_socket<M: Mem>(sk: Ptr<M>) -> (u32, u64) {
+    let Some(net) = skb::socket_net(sk) else {
+        return (0, 0);
+    };
+    match skb::netns(net) {
+        0 => (0, 0),
+        inum => (inum, net.get(Field::net_cookie)),
+    }
 }
 
 #[inline(always)]
@@ -260,8 +299,7 @@ fn fill<C: Call>(record: &mut SkbDrop, drop: &Drop<C>) {
         record.cpu = bpf_get_smp_processor_id();
         bpf_get_current_comm((&raw mut record.comm).cast(), 16);
     }
-    let dev = (drop.ifindex != 0).then_some(drop.dev);
-    record.netns_cookie = skb::cookie(dev, drop.skb.sk());
+    record.netns_cookie = drop.cookie();
     let name = drop.name();
     record.dev[..8].copy_from_slice(&name[0].to_ne_bytes());
     record.dev[8..].copy_from_slice(&name[1].to_ne_bytes());
