@@ -171,6 +171,12 @@ pub fn attach(
     })
 }
 
+/// The ring buffer for what programs themselves have to say, as aya-log names it.
+const LOGS: &str = "AYA_LOGS";
+
+/// Its size. They have next to nothing to say, and ring buffers are resident twice over: aya-log would take 128 KiB.
+const LOG_BYTES: u32 = 1 << 13;
+
 /// Creates the maps and fills the globals.
 fn create(aya_btf: &Btf, globals: &Globals, ring_bytes: u32) -> Result<Ebpf> {
     EbpfLoader::new()
@@ -180,6 +186,7 @@ fn create(aya_btf: &Btf, globals: &Globals, ring_bytes: u32) -> Result<Ebpf> {
         .override_global(names::DEV_FILTER, &globals.dev, true)
         .override_global(names::SYSCTLS, globals.sysctls.as_flattened(), true)
         .map_max_entries(names::EVENTS, ring_bytes)
+        .map_max_entries(LOGS, LOG_BYTES)
         .load(OBJECT)
         .map_err(|e| {
             let error = anyhow!(e);
