@@ -9,6 +9,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum, builder::PossibleValuesParser};
 
 use crate::attach::spec::PROBES;
 
+/// Detailed records per kind of drop, CPU and epoch, where nobody says otherwise.
+pub const BUDGET: u32 = 64;
+
 /// Says why the kernel dropped a packet, with proof, and what to change.
 #[derive(Clone, Debug, Parser)]
 #[command(version, about, args_conflicts_with_subcommands = true, after_help = EXIT_CODES)]
@@ -70,7 +73,7 @@ pub struct Live {
     pub ready_file: Option<PathBuf>,
 
     /// Detailed records per kind of drop, CPU and 100 ms; the rest is only counted. 0 = no limit.
-    #[arg(long, value_name = "N", default_value_t = 64)]
+    #[arg(long, value_name = "N", default_value_t = BUDGET)]
     pub budget: u32,
 
     /// Size of the ring buffer in bytes: a power of two, at least 4096.

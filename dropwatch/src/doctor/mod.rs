@@ -16,7 +16,7 @@ use crate::{
     app::open,
     attach::{load::Settings, spec::Probe},
     causes,
-    cli::{Doctor, Format},
+    cli::{BUDGET, Doctor, Format},
     clock::monotonic_ns,
     exit::{self, Failure},
     kernel::caps,
@@ -109,6 +109,8 @@ pub fn run(args: &Doctor) -> Result<u8> {
     let settings = Settings {
         ring_bytes: RING_BYTES,
         sysctls: causes::sysctls(),
+        // As a session has it: without a budget the verifier skips what comes after it.
+        budget: BUDGET,
         forced: args.force.iter().cloned().collect(),
         ..Settings::default()
     };
