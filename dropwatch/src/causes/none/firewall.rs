@@ -1,6 +1,7 @@
 //! The explanation of drops that netfilter made and no cause claims: which rule, or which queue and why.
 
 mod ipvs;
+mod look;
 mod queue;
 mod title;
 
@@ -132,7 +133,10 @@ pub fn explain(drop: &Drop, view: &View<'_>) -> Option<Said> {
                     }
                 )
             ),
-            format!("that program's log and configuration; {}", look_at_rules()),
+            format!(
+                "that program's log and configuration; {}",
+                look::at_rules(&attribution)
+            ),
         ),
         By::Reinject => (
             None,
@@ -142,7 +146,7 @@ pub fn explain(drop: &Drop, view: &View<'_>) -> Option<Said> {
                 queue_name(trip),
                 attribution.words()
             ),
-            look_at_rules(),
+            look::at_rules(&attribution),
         ),
         By::Hooks | By::NfTables if netfilter::after_queue(drop) => (
             None,
@@ -151,10 +155,10 @@ pub fn explain(drop: &Drop, view: &View<'_>) -> Option<Said> {
                 attribution.words(),
                 queue_name(trip)
             ),
-            look_at_rules(),
+            look::at_rules(&attribution),
         ),
         By::Hooks | By::NfTables => ipvs::words(drop, view, &attribution)
-            .unwrap_or_else(|| (None, attribution.words(), look_at_rules())),
+            .unwrap_or_else(|| (None, attribution.words(), look::at_rules(&attribution))),
     };
     let what = match late(drop, set) {
         Some(late) if !matches!(place.by, By::Queue | By::Segments) => format!("{what} {late}"),
@@ -257,10 +261,6 @@ fn line(label: &str, text: String, source: Source) -> Line {
     }
 }
 
-fn look_at_rules() -> String {
-    "`nft list ruleset`, `iptables-save -c` for counters, `conntrack -S` if no rule fits".into()
-}
-
 /// Whether no rule of the hook can have dropped it.
 fn nobody(attribution: &Attribution<'_>) -> bool {
     attribution.suspects.list.is_empty() && attribution.suspects.complete
@@ -300,7 +300,7 @@ fn passed(
             format!(
                 "{before} What dropped it at that hook is not known: no rule of it drops such a packet."
             ),
-            look_at_rules(),
+            look::ALL.into(),
         );
     }
     let (kind, what, look) = refused(place, further, queues);
