@@ -42,7 +42,7 @@ pub struct Settings {
     pub netns: Option<u32>,
     /// Only devices with this name; a trailing `*` stands for any rest.
     pub dev: Option<String>,
-    /// Last parts of the names of sysctls to watch: [`SYSCTLS`] at most, of 15 bytes at most.
+    /// Last parts of the names of sysctls to watch: [`dropwatch_common::config::SYSCTLS`] at most, of 15 bytes at most.
     pub sysctls: Vec<&'static str>,
     /// Flavours to insist on.
     pub forced: Forced,
